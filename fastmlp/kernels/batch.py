@@ -1,0 +1,439 @@
+"""Training: many mini-batches in one compiled call, on a team of threads.
+
+Every thread runs ``train_batches`` with the same arguments and its own number. The input and hidden layers are owned
+by columns, the output layer by rows: whoever owns a block of the last hidden layer owns what leaves it. With one
+hidden layer a mini-batch therefore needs a single barrier, where the parts of the logits are exchanged; all else is
+private. Each further hidden layer exchanges its activations (one barrier) and the gradient of its inputs (one more).
+
+What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
+another still reads: it can be ahead by less than one piece, as each piece has at least one barrier.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.kernels import background, dense, optimizer, output
+from fastmlp.kernels.activation import activate, times_derivative
+from fastmlp.kernels.compiler import entry_kernel, kernel, phase
+from fastmlp.kernels.layout import MICRO_BATCH
+from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
+from fastmlp.kernels.team import arrive, share, wait
+from fastmlp.kernels.tile import ROWS, VECTORS, add, lanes_of, load, store
+
+# Phases of a mini-batch whose time is measured.
+PHASES = ("gather", "forward", "loss", "backward", "waiting")
+GATHER, FORWARD, LOSS, BACKWARD, WAITING = range(len(PHASES))
+
+# Words of ``Team.control``, a cache line apart: stop after this step (written from outside), number of steps agreed
+# on, steps done, whether the loss was not finite.
+STOP, END, DONE, DIVERGED = 0, 8, 16, 24
+CONTROL_WORDS = 32
+
+
+class Data(NamedTuple):
+    """What is learnt from; see ``background.gather`` for origin, factor and beta."""
+
+    x: NDArray[Any]  # uint8 or float (flat), samples of n_features values
+    labels: NDArray[Any]  # int32, class of each sample
+    order: NDArray[Any]  # uint32, samples in the order of training
+    origin: NDArray[Any]
+    factor: NDArray[Any]
+    beta: NDArray[Any]
+
+
+class Memory(NamedTuple):
+    """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
+
+    parameters: NDArray[Any]
+    velocities: NDArray[Any]
+    sums: NDArray[Any]
+    shared: NDArray[Any]
+    own: NDArray[Any]
+    masks: NDArray[Any]
+
+
+class Team(NamedTuple):
+    """This thread, how many there are, and what they agree by."""
+
+    thread: int
+    threads: int
+    counters: NDArray[Any]
+    control: NDArray[Any]
+
+
+class Piece(NamedTuple):
+    """A part of a mini-batch that is processed at a time."""
+
+    number: int  # counted over the whole call
+    start: int  # position in the order
+    samples: int
+    rows: int  # samples, padded to ROWS
+    squares: int  # samples, in blocks
+    first: bool
+    last: bool
+
+
+@kernel
+def owned_groups(layer, team):
+    """Range of groups that this thread owns."""
+    return share(layer.groups, team.threads, team.thread), share(layer.groups, team.threads, team.thread + 1)
+
+
+@kernel
+def owned_blocks(blocks, layer, team):
+    """Range of blocks that this thread owns."""
+    first, last = owned_groups(layer, team)
+    return share(blocks, layer.groups, first), share(blocks, layer.groups, last)
+
+
+@kernel
+def activations(layer, options, piece, block):
+    """Where the activations of a hidden layer begin for this piece."""
+    return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
+
+
+@phase
+def gather(layers, options, data, memory, team, piece):
+    """Standardise the samples of a piece, for the blocks of inputs that this thread needs."""
+    layer = layers[0]
+    first, last = np.int64(0), layer.inputs
+    if len(layers) == 1:
+        first, last = owned_blocks(layer.inputs, layer, team)
+    words = (piece.samples + 31) // 32
+    background.gather(
+        data.x, options.n_features, data.order, piece.start, piece.samples, 32 * words,
+        data.origin, data.factor, first, last, memory.own, options.capacity, memory.masks,
+    )  # fmt: skip
+    if options.sparse and len(layers) > 1:
+        block = VECTORS * lanes_of(memory.own)
+        marks = memory.masks[layer.inputs * options.capacity :]
+        background.mark_samples(memory.masks, options.capacity, layer.inputs, words, block, marks)
+
+
+@phase
+def forward(layers, i, options, memory, team, piece):
+    """Activations of the blocks that this thread owns of hidden layer ``i``."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        w_start = layer.weights + b * layer.inputs * block * block
+        bias = layer.bias + b * block
+        z_start = activations(layer, options, piece, block) + b * capacity * block
+        if i > 0:
+            dense.forward(
+                memory.shared, activations(layers[i - 1], options, piece, block), capacity, piece.rows, layer.inputs,
+                memory.parameters, w_start, bias, memory.shared, z_start,
+            )  # fmt: skip
+        elif options.sparse:
+            background.forward(
+                memory.own, capacity, piece.rows, layer.inputs, memory.masks,
+                memory.parameters, w_start, bias, memory.shared, layer.background + b * block, memory.shared, z_start,
+            )  # fmt: skip
+        else:
+            dense.forward(
+                memory.own, 0, capacity, piece.rows, layer.inputs,
+                memory.parameters, w_start, bias, memory.shared, z_start,
+            )  # fmt: skip
+        activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
+
+
+@phase
+def forward_output(layers, options, memory, team, piece):
+    """The parts of the logits that come from the groups that this thread owns of the last hidden layer."""
+    layer = layers[len(layers) - 1]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    squares = capacity // block
+    first, last = owned_blocks(layer.inputs, layer, team)
+    for b in range(first, last):
+        target = layer.transposed + b * capacity * block
+        for square in range(piece.squares):
+            offset = b * capacity * block + square * block * block
+            if len(layers) > 1:
+                source = activations(layers[len(layers) - 2], options, piece, block) + offset
+                dense.transpose_square(memory.shared, source, memory.shared, target + square * block * block)
+            else:
+                dense.transpose_square(memory.own, offset, memory.shared, target + square * block * block)
+    first, last = owned_groups(layer, team)
+    for group in range(first, last):
+        output.partial_logits(
+            memory.parameters, layer.weights, layer.bias, layer.outputs,
+            share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
+            memory.shared, layer.transposed, piece.squares, squares,
+            memory.shared, partial_sums(layer, capacity * layer.outputs, piece, group),
+        )  # fmt: skip
+
+
+@kernel
+def partial_sums(layer, length, piece, group):
+    """Where a group's part of a sum over all blocks is kept for this piece."""
+    return layer.partial + (piece.number % 2 * layer.groups + group) * length
+
+
+@phase
+def loss(layers, options, data, memory, piece, scale):
+    """Sum of the losses of a piece; leaves scale * dL/dlogits in the own memory. Every thread computes the same."""
+    layer = layers[len(layers) - 1]
+    capacity = options.capacity
+    length = capacity * layer.outputs
+    logits = layers[0].inputs * capacity * VECTORS * lanes_of(memory.own)
+    deltas = logits + length
+    log_sums = deltas + length
+    output.softmax(
+        memory.shared, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
+        piece.squares, scale, memory.own, logits, memory.own, deltas, memory.own, log_sums,
+    )  # fmt: skip
+    return output.cross_entropy(
+        data.labels, data.order, piece.start, piece.samples, layer.outputs, piece.squares, scale,
+        memory.own, logits, memory.own, deltas, memory.own, log_sums,
+    )  # fmt: skip
+
+
+@phase
+def backward_output(layers, options, memory, team, piece, shrink):
+    """Gradient of the last hidden layer's owned blocks, and the step of the weights that leave them."""
+    layer = layers[len(layers) - 1]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    logits = layers[0].inputs * capacity * block
+    deltas = logits + capacity * layer.outputs
+    first, last = owned_blocks(layer.inputs, layer, team)
+    for b in range(first, last):
+        w_start = layer.weights + b * layer.outputs * block
+        if len(layers) > 1:
+            below = layers[len(layers) - 2]
+            a_start = activations(below, options, piece, block) + b * capacity * block
+            output.input_gradient(
+                options.activation, memory.parameters, w_start, layer.outputs, options.n_classes, piece.rows,
+                memory.own, deltas, memory.shared, a_start, memory.shared, below.deltas + b * capacity * block,
+            )  # fmt: skip
+            output.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, deltas, layer.outputs,
+                piece.samples, memory.shared, a_start, memory.parameters, memory.velocities, memory.sums, w_start,
+            )  # fmt: skip
+        else:
+            output.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, deltas, layer.outputs,
+                piece.samples, memory.own, b * capacity * block,
+                memory.parameters, memory.velocities, memory.sums, w_start,
+            )  # fmt: skip
+    if first == 0 and last > 0:
+        output.step_bias(
+            options.rule, piece.first, piece.last, options.momentum, memory.own, deltas, layer.outputs, piece.squares,
+            memory.own, logits, memory.parameters, memory.velocities, memory.sums, layer.bias,
+        )  # fmt: skip
+
+
+@phase
+def send_gradient(layers, i, options, memory, team, piece):
+    """dL/da of the layer below hidden layer ``i``: the parts of the groups that this thread owns."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    panel = capacity * block
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        for square in range(piece.squares):
+            offset = b * panel + square * block * block
+            dense.transpose_square(memory.shared, layer.deltas + offset, memory.shared, layer.transposed + offset)
+    first, last = owned_groups(layer, team)
+    w_stride = layer.inputs * block * block
+    for group in range(first, last):
+        begin = share(layer.outputs, layer.groups, group)
+        blocks = share(layer.outputs, layer.groups, group + 1) - begin
+        part = partial_sums(layer, layer.inputs * panel, piece, group)
+        for k in range(layer.inputs):
+            dense.input_gradient(
+                memory.parameters, layer.weights + begin * w_stride + k * block * block, w_stride, blocks,
+                memory.shared, layer.transposed + begin * panel, piece.squares, capacity // block,
+                memory.shared, part + k * panel,
+            )  # fmt: skip
+
+
+@phase
+def receive_gradient(layers, i, options, memory, team, piece):
+    """dL/dz of the owned blocks of the layer below hidden layer ``i``: the parts added, transposed, times f'(z)."""
+    layer, below = layers[i], layers[i - 1]
+    block = VECTORS * lanes_of(memory.own)
+    panel = options.capacity * block
+    length = layer.inputs * panel
+    scratch = 0
+    first, last = owned_blocks(below.outputs, below, team)
+    for b in range(first, last):
+        part = partial_sums(layer, length, piece, 0) + b * panel
+        target = below.deltas + b * panel
+        for square in range(piece.squares):
+            for i_row in range(0, block, ROWS):
+                offset = (square * block + i_row) * block
+                tile = load(memory.shared, part + offset, block, ROWS, VECTORS)
+                for group in range(1, layer.groups):
+                    tile = add(tile, load(memory.shared, part + group * length + offset, block, ROWS, VECTORS))
+                store(memory.shared, part + offset, block, tile)
+            offset = square * block * block
+            dense.transpose_square(memory.shared, part + offset, memory.shared, target + offset)
+        a_start = activations(below, options, piece, block) + b * panel
+        for row in range(0, piece.rows, ROWS):
+            tile = load(memory.shared, target + row * block, block, ROWS, VECTORS)
+            tile = times_derivative(options.activation, tile, memory.shared, a_start + row * block)
+            store(memory.shared, target + row * block, block, tile)
+
+
+@phase
+def step_hidden(layers, i, options, data, memory, team, piece, shrink):
+    """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        d_start = layer.deltas + b * capacity * block
+        w_start = layer.weights + b * layer.inputs * block * block
+        bias = layer.bias + b * block
+        if i == 0 and options.sparse:
+            background.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, capacity, piece.samples,
+                layer.inputs, memory.masks[layer.inputs * capacity :], data.beta, memory.shared, d_start,
+                memory.parameters, memory.velocities, memory.sums, w_start, bias,
+                memory.shared, layer.background + b * block,
+            )  # fmt: skip
+            continue
+        if i == 0:
+            dense.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, capacity,
+                piece.samples, layer.inputs, memory.shared, d_start,
+                memory.parameters, memory.velocities, memory.sums, w_start,
+            )  # fmt: skip
+        else:
+            dense.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink,
+                memory.shared, activations(layers[i - 1], options, piece, block), capacity,
+                piece.samples, layer.inputs, memory.shared, d_start,
+                memory.parameters, memory.velocities, memory.sums, w_start,
+            )  # fmt: skip
+        total = dense.sum_samples(memory.shared, d_start, piece.rows)
+        optimizer.step_bias(
+            options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums, bias,
+            options.momentum,
+        )  # fmt: skip
+
+
+@kernel
+def lap(times, team, phase, since):
+    """Add the time since the last lap to a phase; returns the time now."""
+    now = clock()
+    times[team.thread, phase] += now - since
+    return now
+
+
+@kernel
+def meet(team, barriers, times, since):
+    """Wait for the other threads; returns the time now."""
+    if team.threads > 1:
+        arrive(team.counters, team.thread, barriers)
+        wait(team.counters, team.threads, barriers)
+        return lap(times, team, WAITING, since)
+    return since
+
+
+@phase
+def prepare_background(layers, options, data, memory, team):
+    """What the background contributes to each owned unit of the first hidden layer, from the weights as they are."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        w_start = layer.weights + b * layer.inputs * block * block
+        background.background_constant(
+            layer.inputs, data.beta, memory.parameters, w_start, memory.shared, layer.background + b * block
+        )
+
+
+@entry_kernel
+def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step):
+    """Run the mini-batches ``first_step .. last_step - 1``; every thread of the team calls this.
+
+    Parameters
+    ----------
+    layers : LAYER (n_layers,)
+    options_record : OPTIONS (1,)
+    data : Data
+    memory : Memory
+        Parameters, velocities and sums are overwritten.
+    team : Team
+    rates : float64 (steps,)
+        Learning rate of each step.
+    losses : float64 (steps,), overwritten
+        Mean cross-entropy of each mini-batch before its step.
+    times : int64 (threads, phases), overwritten
+        Clock ticks spent in each of ``PHASES``, added to what is there.
+    first_step, last_step : int
+        Steps to run; a step that is not complete in the order takes what is left.
+    """
+    mode = flush_subnormals()
+    options = options_record[0]
+    barriers, number = 0, 0
+    if options.sparse and len(layers) > 1:
+        prepare_background(layers, options, data, memory, team)
+    since = clock()
+    step = first_step
+    while step < last_step:
+        if team.thread == 0 and load_acquire(team.control, STOP) != 0:
+            # the others learn of it at the first barrier of this step and look after the last one
+            team.control[END] = step + 1
+        begin = step * options.batch_size
+        count = min(options.batch_size, len(data.order) - begin)
+        scale = -rates[step] / count
+        shrink = rates[step] * options.l2
+        total = 0.0
+        for offset in range(0, count, MICRO_BATCH):
+            samples = min(MICRO_BATCH, count - offset)
+            block = VECTORS * lanes_of(memory.own)
+            piece = Piece(
+                number, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
+                offset == 0, offset + samples == count,
+            )  # fmt: skip
+            number += 1
+            gather(layers, options, data, memory, team, piece)
+            since = lap(times, team, GATHER, since)
+            for i in range(len(layers) - 1):
+                if i > 0:
+                    barriers += 1
+                    since = meet(team, barriers, times, since)
+                forward(layers, i, options, memory, team, piece)
+                since = lap(times, team, FORWARD, since)
+            forward_output(layers, options, memory, team, piece)
+            since = lap(times, team, FORWARD, since)
+            barriers += 1
+            since = meet(team, barriers, times, since)
+            total += loss(layers, options, data, memory, piece, scale)
+            since = lap(times, team, LOSS, since)
+            if not np.isfinite(total):
+                break
+            backward_output(layers, options, memory, team, piece, shrink)
+            for i in range(len(layers) - 2, 0, -1):
+                send_gradient(layers, i, options, memory, team, piece)
+                since = lap(times, team, BACKWARD, since)
+                barriers += 1
+                since = meet(team, barriers, times, since)
+                receive_gradient(layers, i, options, memory, team, piece)
+                step_hidden(layers, i, options, data, memory, team, piece, shrink)
+            if len(layers) > 1:
+                step_hidden(layers, 0, options, data, memory, team, piece, shrink)
+            since = lap(times, team, BACKWARD, since)
+        if team.thread == 0:
+            losses[step] = total / count
+            team.control[DONE] = step + 1
+        step += 1
+        if not np.isfinite(total):
+            if team.thread == 0:
+                team.control[DIVERGED] = 1
+            break
+        if step >= team.control[END]:
+            break
+    restore_floating_point(mode)

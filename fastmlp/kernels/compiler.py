@@ -1,0 +1,245 @@
+"""The one decorator for kernels, and the cache of their machine code.
+
+Numba's stock cache looks only at the file that defines a function, freezes globals and flags, can load the wrong
+code after a race or a crash, and is pickle. Ours is a private folder whose name is a hash of everything that shapes
+the code: all kernel sources, the versions of Python, NumPy, Numba and llvmlite, the CPU and its features, and every
+``NUMBA_*`` variable. Inside it a lock file serialises compiling, and a list of checksums is verified before anything
+is loaded. Where no folder of our own can be had, kernels are compiled in every process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+import platformdirs
+
+CHECKSUMS = "checksums.json"
+_KEEP_SECONDS = 30 * 24 * 3600
+_HASH = re.compile("[0-9a-f]{32}")
+
+# No fast-math: the multiply-adds are explicit, and NaN must stay NaN so that a diverged loss shows.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a building block, inlined into the kernels that call it and cached with them."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+def phase(function: Callable[..., Any]) -> Any:
+    """Compile a larger building block as a function of its own, cached with the kernels that call it."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+class EntryKernel:
+    """A kernel that Python calls: compiled or loaded from the cache when a signature is asked for."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self.python = function
+        self._dispatcher: Any = None
+
+    def prepare(self, *arguments: object) -> tuple[Callable[..., Any], float]:
+        """Machine code for arguments of these types.
+
+        Returns
+        -------
+        callable
+            To be called with such arguments.
+        float
+            Seconds spent compiling or loading.
+        """
+        started = time.perf_counter()
+        signature = tuple(numba.typeof(argument) for argument in arguments)
+        if self._dispatcher is None:
+            self._dispatcher = _dispatcher(self.python)
+        if signature not in self._dispatcher.overloads:
+            _compile(self._dispatcher, signature)
+        return self._dispatcher, time.perf_counter() - started
+
+
+def entry_kernel(function: Callable[..., Any]) -> EntryKernel:
+    """Mark a kernel that Python calls."""
+    return EntryKernel(function)
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    folder, _ = cache_folder()
+    if folder is None:
+        return numba.njit(**_OPTIONS)(function)
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _compile(dispatcher: Any, signature: tuple[Any, ...]) -> None:
+    folder, _ = cache_folder()
+    if folder is None:
+        dispatcher.compile(signature)
+        return
+    with _locked(folder):
+        if _checksums(folder) != _recorded(folder):
+            _empty(folder)
+        dispatcher.compile(signature)
+        _record(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of machine code below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.nb?"))
+    }
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    try:
+        recorded = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _record(folder: Path) -> None:
+    checksums = _checksums(folder)
+    if checksums != _recorded(folder):
+        temporary = folder / f"{CHECKSUMS}.{os.getpid()}"
+        temporary.write_text(json.dumps(checksums), encoding="utf-8")
+        temporary.replace(folder / CHECKSUMS)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system releases it if the process dies."""
+    with (folder / "lock").open("a+b") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+_folder: tuple[Path | None, str] | None = None
+
+
+def cache_folder() -> tuple[Path | None, str]:
+    """The folder of this version's machine code on this CPU, and, where there is none, the reason.
+
+    ``FASTMLP_CACHE_DIR`` names another root than the user's cache directory; ``FASTMLP_CACHE_DIR=off`` means none.
+    """
+    global _folder
+    if _folder is None:
+        _folder = _find_folder()
+    return _folder
+
+
+def cache_root() -> Path:
+    """The folder that holds one folder per version and CPU."""
+    return Path(os.environ.get("FASTMLP_CACHE_DIR") or platformdirs.user_cache_path("fastmlp"))
+
+
+def _find_folder() -> tuple[Path | None, str]:
+    if os.environ.get("FASTMLP_CACHE_DIR") == "off":
+        return None, "switched off by FASTMLP_CACHE_DIR=off"
+    root = cache_root()
+    folder = root / _key()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in (root, folder):
+            if reason := _unsafe(path):
+                return None, reason
+        os.utime(folder)
+        with (folder / "lock").open("a+b"):
+            pass
+    except OSError as error:
+        return None, f"cannot write to {folder}: {error.strerror}"
+    _prune(root)
+    return folder, ""
+
+
+def _unsafe(folder: Path) -> str:
+    """Why machine code in a folder could be somebody else's; empty if it could not."""
+    if not hasattr(os, "getuid"):
+        return ""
+    status = folder.stat()
+    if status.st_uid != os.getuid():
+        return f"{folder} belongs to another user"
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        return f"{folder} is writable by others (chmod go-w it)"
+    return ""
+
+
+def _prune(root: Path) -> None:
+    """Remove folders of versions that nobody has used for 30 days."""
+    for folder in _version_folders(root):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _KEEP_SECONDS:
+                shutil.rmtree(folder)
+
+
+def _version_folders(root: Path) -> list[Path]:
+    """The folders below the root that are ours: named by a hash and holding a lock file."""
+    if not root.is_dir():
+        return []
+    return [path for path in root.iterdir() if _HASH.fullmatch(path.name) and (path / "lock").is_file()]
+
+
+def _key() -> str:
+    """Hash of everything that shapes the machine code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    settings = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
+    versions = [sys.version, np.__version__, numba.__version__, llvmlite.__version__]
+    cpu = [
+        llvmlite.binding.get_process_triple(),
+        llvmlite.binding.get_host_cpu_name(),
+        llvmlite.binding.get_host_cpu_features().flatten(),
+    ]
+    digest.update(json.dumps([sorted(settings.items()), versions, cpu]).encode())
+    return digest.hexdigest()[:32]
+
+
+def clear_cache() -> int:
+    """Delete all cached machine code, of every version; returns the number of bytes freed."""
+    global _folder
+    _folder = None
+    freed = 0
+    for folder in _version_folders(cache_root()):
+        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder)
+    return freed
+

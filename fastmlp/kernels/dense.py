@@ -1,0 +1,158 @@
+"""Products of a dense layer, one block of columns at a time.
+
+Notation: a panel ``[blocks][capacity][BLOCK]`` holds a matrix with a row per sample; weights ``[inputs][BLOCK]`` are
+one block of a hidden layer. All arrays are flat and padded with zeros to whole blocks; offsets count elements.
+Sums over inputs, outputs or samples run in ascending order whatever the tile, so that a row gives the same bits alone
+and in a batch.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels import optimizer
+from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.tile import (
+    ROWS,
+    VECTORS,
+    add,
+    lanes_of,
+    load,
+    load_square,
+    multiply,
+    multiply_add,
+    store,
+    sum_elements,
+    sum_rows,
+    transpose,
+    zeros,
+)
+
+# Blocks of inputs whose weights stay in the first-level cache (4 * 32 * 128 bytes = 16 KiB) while all rows pass.
+# Measured at 512 x 1024 x 1024: 10 % faster than passing all inputs at once.
+INPUT_BLOCKS = 4
+
+
+@phase
+def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
+    """``z = a W + bias`` for one block of outputs.
+
+    Parameters
+    ----------
+    a : float (flat)
+        Panel of ``inputs`` blocks at ``a_start``.
+    capacity, rows : int
+        Rows that a block of the panel has, and rows in use (a multiple of ``ROWS``).
+    inputs : int
+        Number of blocks of inputs.
+    w : float (flat)
+        Block of weights ``[inputs * BLOCK][BLOCK]`` at ``w_start``, its bias ``[BLOCK]`` at ``bias``.
+    z : float (flat), overwritten
+        Block ``[rows][BLOCK]`` at ``z_start``.
+    """
+    block = VECTORS * lanes_of(z)
+    for first in range(0, inputs, INPUT_BLOCKS):
+        last = min(first + INPUT_BLOCKS, inputs)
+        for row in range(0, rows, ROWS):
+            z_offset = z_start + row * block
+            if first == 0:
+                tile = load(w, bias, 0, ROWS, VECTORS)
+            else:
+                tile = load(z, z_offset, block, ROWS, VECTORS)
+            for k in range(first, last):
+                a_offset = a_start + (k * capacity + row) * block
+                w_offset = w_start + k * block * block
+                for i in range(block):
+                    tile = multiply_add(tile, a, a_offset + i, block, w, w_offset + i * block)
+            store(z, z_offset, block, tile)
+
+
+@phase
+def weight_step(
+    rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, deltas, d_start, w, v, sums, w_start
+):
+    """One step for one block of weights: ``s = a^T deltas``, then the update rule.
+
+    Parameters
+    ----------
+    rule, first, last, momentum, shrink
+        See ``optimizer``.
+    a : float (flat)
+        Panel of ``inputs`` blocks at ``a_start`` with ``capacity`` rows a block.
+    samples : int
+        Rows in use, any number.
+    deltas : float (flat)
+        Block ``[samples][BLOCK]`` at ``d_start``, already multiplied by -learning_rate / batch_size.
+    w, v, sums : float (flat), overwritten
+        Block ``[inputs * BLOCK][BLOCK]`` at ``w_start``: weights, velocities, sums of earlier pieces.
+    """
+    block = VECTORS * lanes_of(w)
+    for k in range(inputs):
+        for i in range(0, block, ROWS):
+            offset = w_start + (k * block + i) * block
+            a_offset = a_start + k * capacity * block + i
+            tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, shrink)
+            for row in range(samples):
+                tile = multiply_add(tile, a, a_offset + row * block, 1, deltas, d_start + row * block)
+            optimizer.end(rule, last, tile, w, v, sums, offset, momentum, shrink)
+
+
+@kernel
+def sum_samples(deltas, d_start, rows):
+    """The rows of a block ``[rows][BLOCK]`` added up: a tile of one row; ``rows`` is a multiple of ``ROWS``."""
+    block = VECTORS * lanes_of(deltas)
+    total = zeros(deltas, ROWS, VECTORS)
+    for row in range(0, rows, ROWS):
+        total = add(total, load(deltas, d_start + row * block, block, ROWS, VECTORS))
+    return sum_rows(total)
+
+
+@phase
+def input_gradient(w, w_start, w_stride, blocks, deltas, d_start, squares, capacity, out, out_start):
+    """``out = W dz^T`` for one block of inputs, summed over some blocks of outputs.
+
+    Vectors run over the samples and the weights are broadcast, so that it is the small dz that is transposed, not W.
+
+    Parameters
+    ----------
+    w : float (flat)
+        Weights ``[BLOCK of inputs][BLOCK of outputs]`` at ``w_start`` and then every ``w_stride``.
+    blocks : int
+        Number of blocks of outputs.
+    deltas : float (flat)
+        dz^T, a transposed panel ``[blocks][capacity][BLOCK of outputs][BLOCK of samples]`` at ``d_start``.
+    squares, capacity : int
+        Blocks of samples in use, and blocks of samples that the panel has room for.
+    out : float (flat), overwritten
+        (dL/da)^T, ``[squares][BLOCK of inputs][BLOCK of samples]`` at ``out_start``.
+    """
+    block = VECTORS * lanes_of(w)
+    for square in range(squares):
+        for i in range(0, block, ROWS):
+            tile = zeros(out, ROWS, VECTORS)
+            for j in range(blocks):
+                w_offset = w_start + j * w_stride + i * block
+                d_offset = d_start + (j * capacity + square) * block * block
+                for unit in range(block):
+                    tile = multiply_add(tile, w, w_offset + unit, block, deltas, d_offset + unit * block)
+            store(out, out_start + (square * block + i) * block, block, tile)
+
+
+@phase
+def transpose_square(source, s_start, out, o_start):
+    """Transpose ``[BLOCK][BLOCK]`` numbers."""
+    block = VECTORS * lanes_of(source)
+    lanes = lanes_of(source)
+    for i in range(0, block, lanes):
+        for j in range(0, block, lanes):
+            tile = transpose(load_square(source, s_start + i * block + j, block))
+            store(out, o_start + j * block + i, block, tile)
+
+
+@kernel
+def sum_squares(w, start, length):
+    """Sum of the squares of ``length`` numbers, a multiple of BLOCK * ROWS."""
+    block = VECTORS * lanes_of(w)
+    total = zeros(w, ROWS, VECTORS)
+    for offset in range(start, start + length, ROWS * block):
+        tile = load(w, offset, block, ROWS, VECTORS)
+        total = add(total, multiply(tile, tile))
+    return sum_elements(total)

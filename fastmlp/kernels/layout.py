@@ -1,0 +1,202 @@
+"""Where the numbers live: one flat array for the parameters, one for what threads share, one for each thread.
+
+A *panel* holds a matrix in blocks of ``BLOCK`` columns, ``[blocks][rows][BLOCK]``: one row of a block is what a tile
+is wide, so nothing is ever packed at run time. ``BLOCK`` is ``VECTORS`` registers. Everything is padded with zeros to
+whole blocks, so that kernels have no tails.
+
+- A hidden layer's weights are a panel with a row per input: ``[blocks of outputs][inputs][BLOCK]``.
+- The output layer's weights are stored the other way round, ``[blocks of inputs][classes][BLOCK]``, since it is
+  split between threads by its inputs, which are the outputs that a thread owns of the last hidden layer.
+- Activations and deltas are panels with a row per sample; *transposed* panels, ``[blocks][BLOCK][samples]``, have
+  samples along the vectors.
+
+The blocks of a layer are dealt to *groups*, and threads own whole groups. Sums over blocks are formed per group and
+then added in the order of the groups, so that a result never depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.kernels.tile import ROWS, VECTORS
+from fastmlp.kernels.vector import REGISTER_BYTES
+
+# Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces.
+MICRO_BATCH = 512
+
+CACHE_LINE = 64
+
+# Neighbouring inputs that share one mask in the weight step of the input layer.
+GRANULE = 4
+
+LAYER = np.dtype(
+    [
+        ("inputs", np.int64),  # blocks of inputs
+        ("outputs", np.int64),  # blocks of outputs; for the output layer: classes, padded to ROWS
+        ("groups", np.int64),  # number of groups that the owned blocks are dealt to
+        ("weights", np.int64),  # offset in the parameters
+        ("bias", np.int64),  # offset in the parameters
+        ("width", np.int64),  # number of outputs without padding
+        ("activations", np.int64),  # offset in the shared memory: two panels, for even and odd pieces
+        ("deltas", np.int64),  # offset in the shared memory: a panel
+        ("transposed", np.int64),  # offset in the shared memory: deltas (hidden) or inputs (output layer), transposed
+        ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
+        ("background", np.int64),  # offset in the shared memory: what the background contributes to each output
+    ],
+    align=True,
+)
+"""One weight layer, from the first hidden layer to the output layer."""
+
+OPTIONS = np.dtype(
+    [
+        ("capacity", np.int64),  # rows that the panels have room for, a multiple of BLOCK
+        ("n_features", np.int64),
+        ("n_classes", np.int64),
+        ("activation", np.int64),
+        ("batch_size", np.int64),
+        ("rule", np.int64),  # update rule, see ``optimizer``
+        ("sparse", np.int64),  # 1: skip the background of the inputs
+        ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
+        ("momentum", np.float64),
+        ("l2", np.float64),
+    ],
+    align=True,
+)
+"""What one call of a kernel is asked to do."""
+
+
+def lanes(dtype: np.dtype[Any]) -> int:
+    """Numbers in one register."""
+    return REGISTER_BYTES // dtype.itemsize
+
+
+def block_width(dtype: np.dtype[Any]) -> int:
+    """Columns of a block."""
+    return VECTORS * lanes(dtype)
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-number // multiple) * multiple
+
+
+def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros that begin at a cache line."""
+    memory = np.zeros(length * dtype.itemsize + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + length * dtype.itemsize].view(dtype)
+
+
+def group_count(blocks: int) -> int:
+    """Into how many groups the blocks of a layer are dealt: at most that many threads can share the layer.
+
+    More groups serve more threads but leave more partial sums to add.
+    """
+    return min(blocks, max(4, blocks // 4))
+
+
+class Layout:
+    """The arrangement of a network of given sizes in memory.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units of each layer, input and output included.
+    dtype : numpy.dtype
+        float32 or float64.
+    capacity : int
+        Samples that are processed at a time.
+
+    Attributes
+    ----------
+    layers : array of LAYER
+        What the kernels are told.
+    rows : int
+        ``capacity``, padded to whole blocks.
+    n_parameters, n_shared, n_private, n_masks : int
+        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, and the
+        masks (uint32) of each thread.
+    useful_threads : int
+        More threads than this would own nothing.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int) -> None:
+        self.sizes, self.dtype = sizes, dtype
+        self.block = block_width(dtype)
+        self.rows = round_up(capacity, max(self.block, 32))
+        self.layers = np.zeros(len(sizes) - 1, LAYER)
+        self.n_parameters = self.n_shared = 0
+        for i in range(len(self.layers)):
+            self._place(i, last=i == len(self.layers) - 1)
+        inputs, classes = int(self.layers[0]["inputs"]), int(self.layers[-1]["outputs"])
+        self.n_private = self.rows * (inputs * self.block + 2 * classes + 1)
+        self.n_masks = inputs * (self.rows + self.block // GRANULE * (self.rows // 32))
+        self.useful_threads = int(self.layers["groups"].max())
+
+    def _place(self, i: int, *, last: bool) -> None:
+        layer, block = self.layers[i], self.block
+        inputs = round_up(self.sizes[i], block)
+        outputs = round_up(self.sizes[i + 1], ROWS if last else block)
+        layer["inputs"] = inputs // block
+        layer["outputs"] = outputs if last else outputs // block
+        layer["groups"] = group_count((inputs if last else outputs) // block)
+        layer["width"] = self.sizes[i + 1]
+        layer["weights"] = self.n_parameters
+        layer["bias"] = self.n_parameters + inputs * outputs
+        self.n_parameters += inputs * outputs + round_up(outputs, block)
+        # the input layer passes no gradient on, and the output layer has logits instead of activations
+        partial = outputs if last else inputs if i else 0
+        lengths = {
+            "activations": 0 if last else 2 * self.rows * outputs,
+            "deltas": 0 if last else self.rows * outputs,
+            "transposed": self.rows * (inputs if last else outputs),
+            "partial": 2 * int(layer["groups"]) * self.rows * partial,
+            "background": 0 if last else outputs,
+        }
+        for name, length in lengths.items():
+            layer[name] = self.n_shared
+            self.n_shared += round_up(length, CACHE_LINE)
+
+    def pack(self, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Ordinary ``(fan_in, fan_out)`` weights and ``(fan_out,)`` biases as one flat array of padded blocks."""
+        flat = aligned_zeros(self.n_parameters, self.dtype)
+        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            fan_in, fan_out = weight.shape
+            panel = self._panel(flat, i)
+            padded = np.zeros(self._padded(i), self.dtype)
+            padded[:fan_in, :fan_out] = weight
+            panel[...] = padded.reshape(panel.shape)
+            self._bias(flat, i)[...] = bias
+        return flat
+
+    def unpack(self, flat: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """The reverse of ``pack``: contiguous copies of weights and biases."""
+        weights, biases = [], []
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(self.sizes)):
+            padded = self._panel(flat, i).reshape(self._padded(i))
+            weights.append(np.ascontiguousarray(padded[:fan_in, :fan_out]))
+            biases.append(self._bias(flat, i).copy())
+        return weights, biases
+
+    def _padded(self, i: int) -> tuple[int, int]:
+        """Inputs and outputs of a layer, padded."""
+        last = i == len(self.layers) - 1
+        return int(self.layers[i]["inputs"]) * self.block, int(self.layers[i]["outputs"]) * (1 if last else self.block)
+
+    def _panel(self, flat: NDArray[Any], i: int) -> NDArray[Any]:
+        """View of a layer's weights in which the padded matrix lies row by row."""
+        inputs, outputs = self._padded(i)
+        start, block = int(self.layers[i]["weights"]), self.block
+        panel = flat[start : start + inputs * outputs]
+        if i == len(self.layers) - 1:
+            return panel.reshape(inputs // block, outputs, block).transpose(0, 2, 1)
+        return panel.reshape(outputs // block, inputs, block).transpose(1, 0, 2)
+
+    def _bias(self, flat: NDArray[Any], i: int) -> NDArray[Any]:
+        start = int(self.layers[i]["bias"])
+        return flat[start : start + self.sizes[i + 1]]

@@ -1,0 +1,96 @@
+"""Update rules, as the beginning and the end of a tile that sums the gradient of some weights.
+
+The deltas are already multiplied by ``-learning_rate / batch_size`` (see ``output``), so what a tile sums is the step
+itself: s = -learning_rate dL/dw, without the L2 penalty. The rules, with c = learning_rate * l2:
+
+- ``DIRECT``    w <- (1 - c) w + s. The tile starts from the weights: one read and one write of each per batch.
+- ``PLAIN``     the same for a mini-batch that comes in several pieces: the tile starts from zero or from ``sums``.
+- ``MOMENTUM``  v <- momentum v + s - c w;  w <- w + v (Polyak, 1964).
+- ``NESTEROV``  v as above;  w <- w + momentum v + (s - c w) (the form of scikit-learn and of Sutskever et al., 2013).
+- ``GRADIENT``  sums <- s - c w, and the weights stay: with a learning rate of -1 this is the gradient.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.compiler import kernel
+from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load_like, store, zeros_like
+
+DIRECT, PLAIN, MOMENTUM, NESTEROV, GRADIENT = range(5)
+
+
+@kernel
+def begin(rule, first, tile, w, sums, offset, shrink):
+    """What a tile of steps starts from.
+
+    Parameters
+    ----------
+    rule : int
+        One of the rules above.
+    first : bool
+        Whether this is the first piece of the mini-batch.
+    tile : Tile
+        Zeros, in the shape wanted.
+    w, sums : float (flat)
+        Weights and the sums of earlier pieces, both with rows of BLOCK numbers.
+    offset : int
+        Where the tile's first row begins.
+    shrink : float
+        c, or 0 for biases.
+    """
+    if rule == DIRECT:
+        tile = load_like(tile, w, offset, VECTORS * lanes_of(w))
+        if shrink != 0:
+            tile = add_scaled(tile, -shrink, tile)
+    elif not first:
+        tile = load_like(tile, sums, offset, VECTORS * lanes_of(w))
+    return tile
+
+
+@kernel
+def end(rule, last, tile, w, v, sums, offset, momentum, shrink):
+    """Store a tile of steps and, after the last piece of the mini-batch, move the weights; returns the new weights.
+
+    Parameters
+    ----------
+    rule, offset, shrink
+        As in ``begin``.
+    last : bool
+        Whether this is the last piece of the mini-batch.
+    tile : Tile
+        The steps summed so far.
+    w, v, sums : float (flat), overwritten
+        Weights, velocities, sums of earlier pieces.
+    momentum : float
+        Between 0 and 1.
+    """
+    block = VECTORS * lanes_of(w)
+    if rule == DIRECT:
+        store(w, offset, block, tile)
+        return tile
+    weights = load_like(tile, w, offset, block)
+    if not last:
+        store(sums, offset, block, tile)
+        return weights
+    if shrink != 0:
+        tile = add_scaled(tile, -shrink, weights)
+    if rule == GRADIENT:
+        store(sums, offset, block, tile)
+        return weights
+    if rule == PLAIN:
+        weights = add(weights, tile)
+    else:
+        velocity = add_scaled(tile, momentum, load_like(tile, v, offset, block))
+        store(v, offset, block, velocity)
+        if rule == MOMENTUM:
+            weights = add(weights, velocity)
+        else:
+            weights = add(weights, add_scaled(tile, momentum, velocity))
+    store(w, offset, block, weights)
+    return weights
+
+
+@kernel
+def step_bias(rule, first, last, tile, w, v, sums, offset, momentum):
+    """One step for BLOCK biases: ``tile`` (one row) is the sum of the deltas; biases are not penalised."""
+    start = begin(rule, first, zeros_like(tile), w, sums, offset, 0.0)
+    end(rule, last, add(start, tile), w, v, sums, offset, momentum, 0.0)

@@ -1,0 +1,417 @@
+"""Register tiles: the one place that knows about SIMD.
+
+A ``Tile(dtype, rows, vectors)`` is a block of ``rows x vectors`` SIMD registers that a kernel holds in a variable.
+The intrinsics below load, store and combine tiles. They address arrays by a flat element offset and do no checks:
+the caller owns the bounds. Loops over rows and vectors run in Python while the instructions are emitted, so that a
+kernel stays a few lines and the shape of the tile is a compile-time constant.
+
+A product of matrices is then a loop over one instruction, the rank-1 step ``multiply_add``::
+
+    tile = load(bias, 0, 0, ROWS, VECTORS)
+    for i in range(fan_in):
+        tile = multiply_add(tile, a, a_offset + i, a_stride, w, w_offset + i * BLOCK)
+    store(z, z_offset, z_stride, tile)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+from fastmlp.kernels import vector
+from fastmlp.kernels.vector import LANES, REGISTER_BYTES, Lanes, Vector, integer_constant
+
+_IS_ARM = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64"))
+
+# The tile that feeds the multiply-add units from the registers there are: 32 with AVX-512 and on ARM, else 16.
+ROWS = 8 if REGISTER_BYTES == 64 else 4
+VECTORS = 4 if _IS_ARM else 2
+
+
+class Tile(types.Type):
+    """Numba type of a block of ``rows x vectors`` registers of ``dtype``."""
+
+    def __init__(self, dtype: types.Float, rows: int, vectors: int) -> None:
+        self.dtype, self.rows, self.vectors = dtype, rows, vectors
+        super().__init__(name=f"Tile({dtype}, {rows}, {vectors})")
+
+    @property
+    def lanes(self) -> Lanes:
+        """The register that the tile is made of."""
+        return LANES[self.dtype]
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    """In LLVM a tile is an array of vectors, which its optimiser splits into registers."""
+
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        super().__init__(manager, tile, ir.ArrayType(tile.lanes.vector, tile.rows * tile.vectors))
+
+
+def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value) -> ir.Value:
+    """Pointer to the element at a flat offset; no bounds, no negative indices."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
+
+
+def _registers(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[Vector]:
+    return [
+        Vector(builder, builder.extract_value(value, i), tile.lanes) for i in range(tile.rows * tile.vectors)
+    ]
+
+
+def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
+    value = ir.Constant(ir.ArrayType(registers[0].lanes.vector, len(registers)), ir.Undefined)
+    for i, register in enumerate(registers):
+        value = builder.insert_value(value, register.value, i)
+    return value
+
+
+def _row_pointers(
+    builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile
+) -> list[ir.Value]:
+    """Pointers to the registers of a tile in memory, row after row."""
+    pointers = []
+    for _ in range(tile.rows):
+        pointers += [builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)]
+        pointer = builder.gep(pointer, [stride])
+    return pointers
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing_context, array, rows, vectors):
+    """A tile of zeros with the dtype of ``array``."""
+    tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
+
+    def emit(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(array, rows, vectors), emit
+
+
+@intrinsic
+def zeros_like(typing_context, tile):
+    """Zeros in the shape of another tile."""
+
+    def emit(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(tile), emit
+
+
+@intrinsic(prefer_literal=True)
+def load(typing_context, array, offset, stride, rows, vectors):
+    """``tile[r, :] = array[offset + r * stride:]``; stride 0 repeats one row."""
+    tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[:2])
+        pointers = _row_pointers(builder, pointer, arguments[2], tile)
+        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+
+    return tile(array, types.int64, types.int64, rows, vectors), emit
+
+
+@intrinsic
+def load_like(typing_context, tile, array, offset, stride):
+    """``load`` in the shape of another tile."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[1:3])
+        pointers = _row_pointers(builder, pointer, arguments[3], tile)
+        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+
+    return tile(tile, array, types.int64, types.int64), emit
+
+
+@intrinsic
+def load_square(typing_context, array, offset, stride):
+    """``load`` as many rows of one register as the register has lanes."""
+    tile = Tile(array.dtype, LANES[array.dtype].count, 1)
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[:2])
+        pointers = _row_pointers(builder, pointer, arguments[2], tile)
+        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+
+    return tile(array, types.int64, types.int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def load_as(typing_context, like, array, offset, stride, rows, vectors):
+    """``load`` from bytes or floats, converted to the dtype of the array ``like``."""
+    tile = Tile(like.dtype, rows.literal_value, vectors.literal_value)
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[1:3])
+        pointers = _row_pointers(builder, pointer, arguments[3], tile)
+        if array.dtype == like.dtype:
+            return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+        small = ir.VectorType(ir.IntType(8), tile.lanes.count)
+        wide = ir.VectorType(ir.IntType(32), tile.lanes.count)
+        registers = []
+        for p in pointers:
+            values = builder.zext(builder.load(builder.bitcast(p, small.as_pointer()), align=1), wide)
+            # below 256 signed and unsigned are the same, and only the signed conversion is one instruction on AVX2
+            registers.append(Vector(builder, builder.sitofp(values, tile.lanes.vector), tile.lanes))
+        return _assemble(builder, registers)
+
+    if array.dtype not in (types.uint8, like.dtype):
+        return None
+    return tile(like, array, types.int64, types.int64, rows, vectors), emit
+
+
+@intrinsic
+def store(typing_context, array, offset, stride, tile):
+    """``array[offset + r * stride:] = tile[r, :]``."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[:2])
+        registers = _registers(builder, tile, arguments[3])
+        for p, register in zip(_row_pointers(builder, pointer, arguments[2], tile), registers, strict=True):
+            vector.store(builder, p, register)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, tile), emit
+
+
+@intrinsic
+def multiply_add(typing_context, tile, a, a_offset, a_stride, b, b_offset):
+    """The rank-1 step ``tile[r, :] += a[a_offset + r * a_stride] * b[b_offset:]``, rounded once."""
+
+    def emit(context, builder, signature, arguments):
+        value, _, offset, stride, _, _ = arguments
+        pointer = _element(context, builder, a, arguments[1], offset)
+        row = _element(context, builder, b, *arguments[4:])
+        factors = [
+            vector.load(builder, builder.gep(row, [integer_constant(v * tile.lanes.count)]), tile.lanes)
+            for v in range(tile.vectors)
+        ]
+        registers = _registers(builder, tile, value)
+        for r in range(tile.rows):
+            scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
+            for v, factor in enumerate(factors):
+                registers[r * tile.vectors + v] = scalar.multiply_add(factor, registers[r * tile.vectors + v])
+            pointer = builder.gep(pointer, [stride])
+        return _assemble(builder, registers)
+
+    return tile(tile, a, types.int64, types.int64, b, types.int64), emit
+
+
+@intrinsic
+def multiply_add_rows(typing_context, tile, a, a_offset, other):
+    """``tile[r, :] += a[a_offset + r] * other[r, :]``, rounded once."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, a, *arguments[1:3])
+        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[3])
+        for r in range(tile.rows):
+            scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
+            for i in range(r * tile.vectors, (r + 1) * tile.vectors):
+                registers[i] = scalar.multiply_add(others[i], registers[i])
+            pointer = builder.gep(pointer, [integer_constant(1)])
+        return _assemble(builder, registers)
+
+    return tile(tile, a, types.int64, tile), emit
+
+
+@intrinsic
+def add_scaled(typing_context, tile, factor, other):
+    """``tile + factor * other`` with a scalar ``factor`` of the tile's dtype, rounded once."""
+
+    def emit(context, builder, signature, arguments):
+        scalar = vector.broadcast(builder, arguments[1], tile.lanes)
+        pairs = zip(_registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True)
+        return _assemble(builder, [other.multiply_add(scalar, own) for own, other in pairs])
+
+    return tile(tile, tile.dtype, tile), emit
+
+
+@intrinsic
+def sum_rows(typing_context, tile):
+    """The rows of a tile added from first to last: a tile of one row."""
+    row = Tile(tile.dtype, 1, tile.vectors)
+
+    def emit(context, builder, signature, arguments):
+        registers = _registers(builder, tile, arguments[0])
+        total = registers[: tile.vectors]
+        for r in range(1, tile.rows):
+            total = [t + registers[r * tile.vectors + v] for v, t in enumerate(total)]
+        return _assemble(builder, total)
+
+    return row(tile), emit
+
+
+@intrinsic
+def sum_elements(typing_context, tile):
+    """All elements of a tile added: registers from first to last, then the lanes by halves."""
+
+    def emit(context, builder, signature, arguments):
+        registers = _registers(builder, tile, arguments[0])
+        total = registers[0]
+        for register in registers[1:]:
+            total = total + register
+        width = tile.lanes.count
+        while width > 1:
+            width //= 2
+            order = [i + width if i < width else i for i in range(tile.lanes.count)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes.count), order)
+            total = total + total.of(builder.shuffle_vector(total.value, total.value, mask))
+        return builder.extract_element(total.value, ir.Constant(ir.IntType(32), 0))
+
+    return tile.dtype(tile), emit
+
+
+@intrinsic
+def transpose(typing_context, tile):
+    """A square tile (``lanes`` rows of one register) with rows and columns exchanged."""
+    if tile.rows != tile.lanes.count or tile.vectors != 1:
+        return None
+
+    def emit(context, builder, signature, arguments):
+        return _assemble(builder, vector.transpose(_registers(builder, tile, arguments[0])))
+
+    return tile(tile), emit
+
+
+def _map(function: Callable[..., Vector], summary: str, operands: int = 1) -> Any:
+    """An intrinsic that applies a function of registers to every register of its tiles."""
+
+    def typed(tile: Tile) -> tuple[Any, Any]:
+        def emit(context, builder, signature, arguments):
+            columns = [_registers(builder, tile, argument) for argument in arguments]
+            return _assemble(builder, [function(*registers) for registers in zip(*columns, strict=True)])
+
+        return tile(*[tile] * operands), emit
+
+    if operands == 1:
+
+        def declare(typing_context, tile):
+            return typed(tile)
+    else:
+
+        def declare(typing_context, tile, other):
+            return typed(tile)
+
+    declare.__name__ = declare.__qualname__ = function.__name__
+    declare.__doc__ = summary
+    return intrinsic(declare)
+
+
+def _add(a: Vector, b: Vector) -> Vector:
+    return a + b
+
+
+def _subtract(a: Vector, b: Vector) -> Vector:
+    return a - b
+
+
+def _multiply(a: Vector, b: Vector) -> Vector:
+    return a * b
+
+
+def _divide(a: Vector, b: Vector) -> Vector:
+    return a / b
+
+
+def _maximum(a: Vector, b: Vector) -> Vector:
+    return a.maximum(b)
+
+
+def _rectify(x: Vector) -> Vector:
+    return x.maximum(0.0)
+
+
+def _step(x: Vector) -> Vector:
+    return x.where(">", 0.0, x.constant(1.0), x.constant(0.0))
+
+
+add = _map(_add, "Element-wise sum of two tiles.", 2)
+subtract = _map(_subtract, "Element-wise difference of two tiles.", 2)
+multiply = _map(_multiply, "Element-wise product of two tiles.", 2)
+divide = _map(_divide, "Element-wise quotient of two tiles.", 2)
+maximum = _map(_maximum, "Element-wise maximum of two tiles; NaN in the first stays NaN.", 2)
+rectify = _map(_rectify, "max(x, 0); NaN stays NaN.")
+step = _map(_step, "1 where x > 0, else 0.")
+exponential = _map(vector.exponential, "e^x.")
+logarithm = _map(vector.logarithm, "ln x for positive normal x.")
+hyperbolic_tangent = _map(vector.hyperbolic_tangent, "tanh x.")
+logistic = _map(vector.logistic, "1 / (1 + e^-x).")
+
+
+@intrinsic(prefer_literal=True)
+def fill(typing_context, array, number, rows, vectors):
+    """A tile with ``number`` (a scalar of the array's dtype) in every lane."""
+    tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
+
+    def emit(context, builder, signature, arguments):
+        return _assemble(
+            builder, [vector.broadcast(builder, arguments[1], tile.lanes)] * (tile.rows * tile.vectors)
+        )
+
+    return tile(array, array.dtype, rows, vectors), emit
+
+
+@intrinsic
+def nonzero_bits(typing_context, tile):
+    """Bit ``v * lanes + lane`` says whether that element of a tile of one row is not zero (NaN counts as not zero)."""
+    if tile.rows != 1:
+        return None
+
+    def emit(context, builder, signature, arguments):
+        total = integer_constant(0)
+        for v, register in enumerate(_registers(builder, tile, arguments[0])):
+            flags = builder.fcmp_unordered("!=", register.value, register.constant(0.0).value)
+            bits = builder.zext(builder.bitcast(flags, ir.IntType(tile.lanes.count)), ir.IntType(64))
+            total = builder.or_(total, builder.shl(bits, integer_constant(v * tile.lanes.count)))
+        return total
+
+    return types.uint64(tile), emit
+
+
+@intrinsic
+def nonzero_bytes(typing_context, array, offset):
+    """Bit ``i`` says whether byte ``offset + i`` is not zero, for ``i`` in 0..31."""
+    if array.dtype != types.uint8:
+        return None
+
+    def emit(context, builder, signature, arguments):
+        bytes_type = ir.VectorType(ir.IntType(8), 32)
+        pointer = builder.bitcast(_element(context, builder, array, *arguments), bytes_type.as_pointer())
+        flags = builder.icmp_unsigned("!=", builder.load(pointer, align=1), ir.Constant(bytes_type, [0] * 32))
+        return builder.zext(builder.bitcast(flags, ir.IntType(32)), ir.IntType(64))
+
+    return types.uint64(array, types.int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def column_bits(typing_context, words, offset, mask):
+    """Bit ``r`` says whether ``words[offset + r] & mask`` is not zero, for the 32 uint32 numbers from ``offset``."""
+
+    def emit(context, builder, signature, arguments):
+        word_type = ir.VectorType(ir.IntType(32), 32)
+        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), word_type.as_pointer())
+        values = builder.load(pointer, align=4)
+        scalar = builder.trunc(arguments[2], ir.IntType(32))
+        undefined = ir.Constant(word_type, ir.Undefined)
+        masks = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        masks = builder.shuffle_vector(masks, undefined, ir.Constant(word_type, [0] * 32))
+        flags = builder.icmp_unsigned("!=", builder.and_(values, masks), ir.Constant(word_type, [0] * 32))
+        return builder.zext(builder.bitcast(flags, ir.IntType(32)), ir.IntType(64))
+
+    return types.uint64(words, types.int64, types.uint64), emit
+
+
+@intrinsic
+def lanes_of(typing_context, array):
+    """Number of elements of the array's dtype in one register; a compile-time constant."""
+
+    def emit(context, builder, signature, arguments):
+        return integer_constant(LANES[array.dtype].count)
+
+    return types.int64(array), emit
