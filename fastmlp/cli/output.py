@@ -1,0 +1,78 @@
+"""How commands print: one JSON document or aligned columns on stdout, notes on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fastmlp.runs import json_ready
+
+SCHEMA_VERSION = 1
+
+
+def printable(text: str) -> str:
+    """Return `text` safe to show on a terminal: control characters and undecodable bytes escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document with the version of its schema; numbers that are not finite become null."""
+    click.echo(
+        json.dumps(json_ready({"schema_version": SCHEMA_VERSION} | document), indent=2, allow_nan=False)
+    )
+
+
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        click.echo(click.style(f"{name:<{width}}", fg="cyan") + f"  {printable(value)}")
+
+
+def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table; the first `left` columns are text and start at the left, the others are numbers.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : sequence of sequences of str
+        The cells.
+    left : int, default 1
+        Number of text columns.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in [list(header), *cells]) for index in range(len(header))]
+    for line, row in enumerate([list(header), *cells]):
+        text = "  ".join(
+            f"{cell:<{width}}" if index < left else f"{cell:>{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        click.echo(click.style(text, bold=True) if line == 0 else text)
+
+
+def note(text: str) -> None:
+    """Tell something on stderr."""
+    click.echo(printable(text), err=True)
+
+
+def percent(fraction: float) -> str:
+    """Return "97.93 %"; "-" where undefined."""
+    return "-" if fraction != fraction else f"{100 * fraction:.2f} %"
+
+
+def seconds(value: float) -> str:
+    """Return a time in the unit people would use: "0.42 s", "12.3 s", "3 min 05 s"."""
+    if value < 9.995:
+        return f"{value:.2f} s"
+    if value < 99.95:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,149 @@
+"""``fastmlp train``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastmlp.cli.base import FAILED, INTERRUPTED, Command
+from fastmlp.cli.live import TrainingDisplay, preferences_of, report_compile_time
+from fastmlp.cli.options import (
+    DATA,
+    OUTPUT,
+    data_option,
+    force_option,
+    json_option,
+    network_options,
+    option,
+    training_options,
+)
+from fastmlp.cli.output import note, percent, print_fields, print_json, seconds
+from fastmlp.cli.types import WholeNumber
+from fastmlp.experiment import Settings, run_training
+from fastmlp.runs import RunFolderError, network_name
+
+if TYPE_CHECKING:
+    from fastmlp.experiment import Outcome
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("fastmlp train", "MNIST, one hidden layer"),
+        ("fastmlp train --layers 64,64 --epochs 20", "two hidden layers, longer"),
+        ('fastmlp train --layers ""', "softmax regression"),
+        ("fastmlp train --momentum 0.9 --lr 0.02", "with momentum"),
+        ("fastmlp train --epochs 50 --patience 10", "stop when it gets no better"),
+        ("fastmlp train --data fashion/ --output runs/fashion", "IDX files in a folder"),
+        ("fastmlp train --data table.npz --json", "arrays X and y; result as JSON"),
+    ],
+)
+@network_options()
+@training_options()
+@data_option()
+@option(DATA, "--n-train", type=WholeNumber(1), help="Use the first N training samples only.")
+@option(
+    OUTPUT,
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run folder. Default: a new one under runs/, named after the time and the network.",
+)
+@force_option()
+@json_option()
+@option(OUTPUT, "--quiet", "-q", is_flag=True, help="No progress and no notes, only the result and errors.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    no_shuffle: bool,
+    keep_last: bool,
+    **options: Any,
+) -> None:
+    """Train a network and keep it in a run folder.
+
+    The sizes of the input and the output layer come from the data. The run folder receives the model
+    (model.safetensors), the learning curves (history.csv, history.json, curves.png) and a record of all
+    settings, versions and the machine (config.json).
+
+    Ctrl-C stops the training and keeps what was learnt.
+    """
+    settings = Settings(shuffle=not no_shuffle, restore_best=not keep_last, **options)
+    _check_combinations(settings, output)
+    try:
+        with _terminating_like_ctrl_c(), TrainingDisplay(preferences_of(ctx), quiet=quiet) as display:
+            outcome = run_training(settings, output=output, overwrite=force, progress=display)
+    except RunFolderError as error:
+        hint = "; use --force to replace its files" if "not empty" in str(error) else ""
+        raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
+    report_compile_time(outcome.history.compile_seconds, quiet=quiet)
+    if as_json:
+        print_json({"command": "train", "run": outcome.run, **outcome.summary()})
+    else:
+        print_fields(_fields(outcome))
+    _finish(ctx, outcome, quiet=quiet)
+
+
+def _check_combinations(settings: Settings, output: Path | None) -> None:
+    """Refuse options that make no sense together, or as the name of a folder."""
+    if settings.nesterov and settings.momentum == 0.0:
+        raise click.UsageError("--nesterov: needs --momentum greater than 0")
+    if output is not None and (not output.name.isprintable() or str(output) == "-"):
+        raise click.UsageError(f"--output: is not a name for a folder (got {str(output)!r})")
+
+
+@contextlib.contextmanager
+def _terminating_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (a batch system's "time is up") save what was learnt, as Ctrl-C does."""
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread: signals are the caller's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _fields(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return the result for people."""
+    history, network = outcome.history, outcome.network
+    compiling = "from the cache" if history.compile_seconds < 1.0 else "once per version and machine"
+    return [
+        ("Network", f"{network_name(network.layers)}, {network.activation}"),
+        ("Parameters", f"{network.n_parameters:,}"),
+        ("Test loss", f"{outcome.test.loss:.4f}"),
+        ("Test accuracy", percent(outcome.test.accuracy)),
+        ("Training time", f"{seconds(history.training_seconds)} ({history.epochs} epochs)"),
+        ("Compile time", f"{seconds(history.compile_seconds)} ({compiling})"),
+        ("Speed", f"{history.samples_per_second:,.0f} samples/s"),
+        ("Threads", f"{history.threads}"),
+        (
+            "Input path",
+            f"{history.input_path} ({100 * history.input_density:.0f} % of the inputs are not background)",
+        ),
+        ("Run folder", str(outcome.run)),
+    ]
+
+
+def _finish(ctx: click.Context, outcome: Outcome, *, quiet: bool) -> None:
+    """Leave with the exit code that says how the training ended."""
+    if outcome.status == "diverged":
+        click.echo(f"Error: {outcome.error} in {outcome.run}", err=True)
+        ctx.exit(FAILED)
+    if outcome.status == "interrupted":
+        if not quiet:
+            note(f"interrupted in epoch {outcome.history.epochs + 1}; what was learnt is in {outcome.run}")
+        ctx.exit(INTERRUPTED)

@@ -1,0 +1,291 @@
+"""One training from its settings to its run folder: what ``fastmlp train`` does, as a function.
+
+This file imports nothing heavy by itself: the command line reads its defaults from here for ``--help``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastmlp.errors import DivergedError, FastmlpError, TrainingInterrupted
+from fastmlp.memory import human_bytes, training_bytes
+from fastmlp.runs import RunFolder, RunFolderError, network_name
+from fastmlp.system import available_memory, machine, usable_cpus, versions
+
+if TYPE_CHECKING:
+    from fastmlp.datasets import Dataset
+    from fastmlp.history import History
+    from fastmlp.network import Evaluation, Network
+    from fastmlp.training import Progress
+
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh", "identity")
+ACTIVATION_ALIASES = {"improved_sigmoid": "scaled_tanh"}
+INITIALISATIONS = ("he", "lecun", "glorot", "uniform")
+SCHEDULES = ("constant", "linear", "cosine")
+DTYPES = ("float32", "float64")
+
+SCHEMA_VERSION = 1
+
+Status = Literal["finished", "stopped early", "interrupted", "diverged"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result of a training, besides the data themselves.
+
+    Parameters
+    ----------
+    data : str, default "mnist"
+        A name or path that `fastmlp.load_dataset` takes.
+    n_train : int, optional
+        Use the first `n_train` training samples only.
+    layers : tuple of int, default (128,)
+        Widths of the hidden layers.
+
+    The others are those of `fastmlp.Network` and `fastmlp.train`.
+    """
+
+    data: str = "mnist"
+    n_train: int | None = None
+    layers: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    init: str = "he"
+    dtype: str = "float32"
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    schedule: str = "linear"
+    momentum: float = 0.0
+    nesterov: bool = False
+    l2: float = 0.0
+    shuffle: bool = True
+    drop_last: bool = False
+    validations_per_epoch: int = 1
+    patience: int | None = None
+    restore_best: bool = True
+    threads: int | None = None
+
+
+DEFAULTS = Settings()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training led to.
+
+    Parameters
+    ----------
+    settings : Settings
+        What was asked for.
+    status : str
+        "finished", "stopped early", "interrupted" or "diverged".
+    dataset, network, history : Dataset, Network, History
+        The data, the network with what it learnt, and the record of how.
+    test : Evaluation
+        Loss and accuracy of the test part.
+    run : Path
+        The run folder.
+    error : DivergedError, optional
+        Why the training ended, if it diverged.
+    """
+
+    settings: Settings
+    status: Status
+    dataset: Dataset
+    network: Network
+    history: History
+    test: Evaluation
+    run: Path
+    error: DivergedError | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the result in terms of JSON: what ``config.json`` and ``fastmlp train --json`` report."""
+        history = self.history
+        return {
+            "status": self.status,
+            "parameters": self.network.n_parameters,
+            "test_loss": self.test.loss,
+            "test_accuracy": self.test.accuracy,
+            "epochs": history.epochs,
+            "steps": len(history.batch_loss),
+            "best_step": history.best_step,
+            "samples": history.samples,
+            "training_seconds": history.training_seconds,
+            "compile_seconds": history.compile_seconds,
+            "samples_per_second": history.samples_per_second,
+            "threads": history.threads,
+            "input_path": history.input_path,
+            "input_density": history.input_density,
+        }
+
+
+def run_training(
+    settings: Settings,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Load the data, train, evaluate on the test part and write the run folder.
+
+    Everything that can be known beforehand is checked beforehand: data, memory, the output folder.
+
+    Parameters
+    ----------
+    settings : Settings
+        What to train.
+    output : Path, optional
+        Run folder; default: a fresh one under ``runs``.
+    overwrite : bool, default False
+        Accept an output folder that holds files.
+    progress : callable, optional
+        Passed on to `fastmlp.train`.
+
+    Returns
+    -------
+    Outcome
+        Also if training was interrupted or diverged after it had begun: `Outcome.status` tells.
+
+    Raises
+    ------
+    DataFormatError
+        If the data cannot be read.
+    FastmlpError
+        If the memory would not suffice, or a result file cannot be written.
+    RunFolderError
+        If the run folder holds files and `overwrite` is False, cannot be made or written to, or lacks space.
+    KeyboardInterrupt
+        If training was interrupted before its first step; nothing is written then.
+    """
+    from fastmlp.datasets import load_dataset
+    from fastmlp.network import Network
+    from fastmlp.training import train
+
+    started = datetime.datetime.now(datetime.timezone.utc)
+    dataset = load_dataset(settings.data, n_train=settings.n_train)
+    layers = (dataset.X_train.shape[1], *settings.layers, dataset.n_classes)
+    needed = check_memory(settings, layers, len(dataset.X_train))
+    if output is not None and output.resolve() == Path(settings.data).resolve():
+        raise RunFolderError(f"{output}: is the folder of the data")
+    run = RunFolder.create(output, layers, overwrite=overwrite, needed_bytes=needed)
+    status: Status
+    error: DivergedError | None = None
+    try:
+        network = Network(
+            layers,
+            activation=settings.activation,
+            init=settings.init,
+            dtype=settings.dtype,
+            seed=settings.seed,
+            mean=dataset.mean,
+            std=dataset.std,
+        )
+        try:
+            history = train(
+                network,
+                dataset.X_train,
+                dataset.y_train,
+                validation=(dataset.X_test, dataset.y_test),
+                progress=progress,
+                **_training_keywords(settings),
+            )
+            status = "stopped early" if history.stopped_early else "finished"
+        except TrainingInterrupted as interruption:
+            history, status = interruption.history, "interrupted"
+        except DivergedError as divergence:
+            history, status, error = divergence.history, "diverged", divergence
+        if status == "interrupted" and not len(history.batch_loss):
+            raise KeyboardInterrupt
+        test = network.evaluate(dataset.X_test, dataset.y_test, threads=settings.threads)
+        outcome = Outcome(settings, status, dataset, network, history, test, run.path, error)
+        run.write(network, history, record(outcome, started), headline(outcome))
+    except BaseException:
+        run.abandon()
+        raise
+    return outcome
+
+
+def _training_keywords(settings: Settings) -> dict[str, Any]:
+    """Return the settings that `fastmlp.train` takes."""
+    elsewhere = ("data", "n_train", "layers", "activation", "init", "dtype")
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in elsewhere}
+
+
+def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> int:
+    """Estimate the memory that a training needs and compare it with what is there.
+
+    Returns
+    -------
+    int
+        An upper bound of the bytes that the run folder will take.
+
+    Raises
+    ------
+    FastmlpError
+        If the model does not fit.
+    """
+    steps = settings.epochs * -(-n_train // max(1, min(settings.batch_size, n_train)))
+    needed = training_bytes(
+        layers,
+        dtype=settings.dtype,
+        batch_size=min(settings.batch_size, n_train),
+        steps=steps,
+        momentum=settings.momentum > 0,
+        copies=2 if settings.restore_best else 1,
+        threads=settings.threads or usable_cpus(),
+    )
+    available = available_memory()
+    if available is not None and needed > available:
+        raise FastmlpError(
+            f"model needs {human_bytes(needed)} for weights and training state, "
+            f"{human_bytes(available)} available. Use fewer or narrower layers"
+        )
+    parameter_bytes = training_bytes(
+        layers, dtype=settings.dtype, batch_size=0, steps=0, momentum=False, copies=0, threads=0
+    )
+    return parameter_bytes + 25 * steps + 2**20
+
+
+def headline(outcome: Outcome) -> str:
+    """Return the title of the curves: the network and how good it became."""
+    network = outcome.network
+    activation = {"relu": "ReLU", "scaled_tanh": "scaled tanh"}.get(network.activation, network.activation)
+    name = (
+        f"{network_name(network.layers)}, {activation}" if len(network.layers) > 2 else "Softmax regression"
+    )
+    ending = f" ({outcome.status})" if outcome.status in ("interrupted", "diverged") else ""
+    return f"{name}: {100 * outcome.test.accuracy:.2f} % test accuracy on {outcome.dataset.name}{ending}"
+
+
+def record(outcome: Outcome, started: datetime.datetime) -> dict[str, Any]:
+    """Return what ``config.json`` says: enough to run the same training again and to trust its numbers."""
+    dataset = outcome.dataset
+    scalar = not hasattr(dataset.mean, "shape")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": outcome.status,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "settings": dataclasses.asdict(outcome.settings),
+        "network": {"layers": outcome.network.layers, "parameters": outcome.network.n_parameters},
+        "data": {
+            "name": dataset.name,
+            "source": outcome.settings.data,
+            "train_samples": len(dataset.X_train),
+            "test_samples": len(dataset.X_test),
+            "features": dataset.X_train.shape[1],
+            "classes": dataset.n_classes,
+            "mean": dataset.mean if scalar else "per feature, in the model",
+            "std": dataset.std if scalar else "per feature, in the model",
+            "fingerprint": dataset.fingerprint,
+        },
+        "result": outcome.summary(),
+        "machine": machine(),
+        "versions": versions(),
+    }
