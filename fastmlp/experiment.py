@@ -260,7 +260,8 @@ def headline(outcome: Outcome) -> str:
         f"{network_name(network.layers)}, {activation}" if len(network.layers) > 2 else "Softmax regression"
     )
     ending = f" ({outcome.status})" if outcome.status in ("interrupted", "diverged") else ""
-    return f"{name}: {100 * outcome.test.accuracy:.2f} % test accuracy on {outcome.dataset.name}{ending}"
+    data = "MNIST" if outcome.settings.data == "mnist" else outcome.dataset.name
+    return f"{name}: {100 * outcome.test.accuracy:.2f} % test accuracy on {data}{ending}"
 
 
 def record(outcome: Outcome, started: datetime.datetime) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _VALIDATION = "#0072B2"  # blue
 _TRAINING = "#D55E00"  # vermilion
+_TRAINING_LIGHT = "#F3C9AA"
 _INK = "#333333"
 _GRID = "#E3E3E3"
 
@@ -30,6 +31,7 @@ FIGURE_FORMATS = (".png", ".pdf", ".svg")
 AVERAGED_STEPS = 10
 
 _LOG_SCALE_FROM = 20.0  # a loss that falls by this factor cannot be read on a linear axis
+_TREND_POINTS = 80  # of the line through a long training loss curve, which by itself is too ragged to read
 _MARKERS_UP_TO = 40  # validations; more markers than these would hide the line
 _NUMBERS_UP_TO = 20  # classes; more cells than these are too small for a number
 
@@ -59,39 +61,54 @@ def training_curves(history: History, title: str) -> Figure:
     last_step = max(len(history.batch_loss), int(history.step[-1]) if len(history.step) else 0, 1)
     for axes in (loss_axes, accuracy_axes):
         _style(axes)
-        axes.set_xlabel("Training steps")
+        axes.set_xlabel(f"Training steps ({history.steps_per_epoch:,} per epoch)")
         axes.set_xlim(0, last_step)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         _mark_best(axes, history, last_step)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, labelcolor=_INK, fontsize=10)
+            corner = "upper right" if axes is loss_axes else "lower right"
+            axes.legend(frameon=False, labelcolor=_INK, fontsize=10, loc=corner)
     return figure
 
 
 def _draw_losses(axes: Any, history: History) -> None:
     """Fill the left panel."""
-    middle, mean, low, high = averaged(history.batch_loss)
+    middle, mean = averaged(history.batch_loss)
+    trend_steps = len(history.batch_loss) // _TREND_POINTS // 50 * 50
+    has_trend = trend_steps > 0
     if len(mean):
-        axes.fill_between(middle, low, high, color=_TRAINING, alpha=0.18, linewidth=0)
-        label = f"Training, mean of {AVERAGED_STEPS} steps"
-        axes.plot(middle, mean, color=_TRAINING, alpha=0.75, linewidth=0.8, label=label)
+        colour, width = (_TRAINING_LIGHT, 0.7) if has_trend else (_TRAINING, 1.5)
+        axes.plot(
+            middle, mean, color=colour, linewidth=width, label=f"Training, mean of {AVERAGED_STEPS} steps"
+        )
+    if has_trend:
+        label = f"Training, mean of {trend_steps:,} steps"
+        axes.plot(
+            *averaged(history.batch_loss, trend_steps),
+            color=_TRAINING,
+            linewidth=1.8,
+            linestyle="--",
+            label=label,
+        )
     if len(history.step):
         axes.plot(
             history.step, history.validation_loss, color=_VALIDATION, label="Validation", **_line(history)
         )
-    shown = np.concatenate([mean, np.asarray(history.validation_loss, dtype=np.float64)])
-    shown = shown[np.isfinite(shown) & (shown > 0)]
     axes.set_ylabel("Cross-entropy loss")
     axes.set_title("Loss", loc="left", fontsize=11, color=_INK)
+    shown = np.concatenate([mean, np.asarray(history.validation_loss, dtype=np.float64)])
+    shown = shown[np.isfinite(shown) & (shown > 0)]
     if not len(shown):
         return
-    # The first and last per mille of the training means are outliers that would squeeze everything else.
-    bottom, top = float(np.quantile(shown, 0.001)), float(np.quantile(shown, 0.999))
+    # a few outliers would squeeze everything else
+    bottom, top = float(np.quantile(shown, 0.002)), float(np.quantile(shown, 0.999))
     if top / bottom > _LOG_SCALE_FROM:
         axes.set_yscale("log")
-        axes.set_ylim(bottom / 1.5, top * 1.5)
+        axes.set_ylim(bottom / 1.3, top * 1.3)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, top * 1.1)
 
@@ -115,7 +132,7 @@ def _draw_accuracies(axes: Any, history: History) -> None:
 
 def averaged(
     batch_loss: NDArray[np.float64], steps: int = AVERAGED_STEPS
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Average a loss curve over runs of `steps` batches; a shorter run at the end counts like the others.
 
     Parameters
@@ -127,26 +144,24 @@ def averaged(
 
     Returns
     -------
-    middle, mean, low, high : float64 (ceil(n_steps / steps),)
-        Step in the middle of the run (steps count from 1), mean, smallest and largest loss in it. Runs with a
-        loss that is not finite (the last one of a diverged training) are left out.
+    middle, mean : float64 (ceil(n_steps / steps),)
+        Step in the middle of the run (steps count from 1), and the mean loss. Runs with a loss that is not
+        finite (the last one of a diverged training) are left out.
     """
     losses = np.asarray(batch_loss, dtype=np.float64)
     starts = np.arange(0, len(losses), steps)
     if not len(starts):
-        return (losses,) * 4
+        return losses, losses
     ends = np.minimum(starts + steps, len(losses))
     mean = np.add.reduceat(losses, starts) / (ends - starts)
-    low, high = np.minimum.reduceat(losses, starts), np.maximum.reduceat(losses, starts)
     finite = np.isfinite(mean)
-    middle = (starts + 1 + ends) / 2.0
-    return middle[finite], mean[finite], low[finite], high[finite]
+    return ((starts + 1 + ends) / 2.0)[finite], mean[finite]
 
 
 def _line(history: History) -> dict[str, Any]:
     """Return the style of a curve with one point per validation."""
     marker = "o" if len(history.step) <= _MARKERS_UP_TO else None
-    return {"linewidth": 1.8, "marker": marker, "markersize": 3.5}
+    return {"linewidth": 1.8, "marker": marker, "markersize": 3.5, "clip_on": False, "zorder": 3}
 
 
 def _mark_best(axes: Any, history: History, last_step: int) -> None:
