@@ -65,7 +65,8 @@ def as_labels(raw: RawArray) -> npt.NDArray[np.int64]:
         raise data_error(
             origin, "labels must be one number per sample", got=f"shape {labels.shape}", expected="(n,)"
         )
-    valid = (labels >= 0) & (labels < _MAX_CLASSES) & (labels == np.floor(labels))  # NaN fails each of them
+    # NaN fails each comparison; the limit is a float64 because float16 cannot hold it
+    valid = (labels >= 0) & (labels < np.float64(_MAX_CLASSES)) & (labels == np.floor(labels))
     if not valid.all():
         row = int(valid.argmin())
         raise data_error(
@@ -107,8 +108,12 @@ def check_test_labels(y_test: npt.NDArray[np.int64], y_train: npt.NDArray[np.int
     unseen = ~np.isin(y_test, classes)
     if unseen.any():
         row = int(unseen.argmax())
-        gapless = len(classes) == classes[-1] - classes[0] + 1
-        known = f"{classes[0]}..{classes[-1]}" if gapless else ", ".join(map(str, classes[:20]))
         raise data_error(
-            origin, f"label {y_test[row]} not among classes {known} of the training part (row {row})"
+            origin, f"label {y_test[row]} not among classes {_span(classes)} of the training part (row {row})"
         )
+
+
+def _span(classes: npt.NDArray[np.int64]) -> str:
+    if len(classes) == classes[-1] - classes[0] + 1:
+        return f"{classes[0]}..{classes[-1]}"
+    return ", ".join(map(str, classes[:20])) + (", ..." if len(classes) > 20 else "")

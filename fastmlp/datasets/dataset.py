@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastmlp.datasets import mnist
 from fastmlp.datasets.checks import as_features, as_labels, check_counts, check_test_labels, count_classes
-from fastmlp.datasets.files import RawArray, data_error
+from fastmlp.datasets.files import RawArray, data_error, open_regular
 from fastmlp.datasets.idx import read_idx_folder
 from fastmlp.datasets.moments import feature_moments, pixel_moments
 from fastmlp.datasets.npz import read_npz
@@ -131,6 +131,9 @@ def _read(source: str | os.PathLike[str], max_bytes: int) -> tuple[str, dict[str
     path = Path(source)
     if _is_folder(path):
         return path.resolve().name, read_idx_folder(path, max_bytes=max_bytes)
+    if path.suffix.lower() != ".npz":
+        open_regular(path).close()  # a missing file is said to be missing
+        raise data_error(path, "not a data set", expected="an .npz file or a folder of IDX files")
     arrays = read_npz(path, (_WITHOUT_TEST_PART, _WITH_TEST_PART), max_bytes=max_bytes)
     return path.stem, arrays if "X_train" in arrays else _split(arrays["X"], arrays["y"])
 
@@ -145,6 +148,8 @@ def _is_folder(path: Path) -> bool:
 def _split(X: RawArray, y: RawArray) -> dict[str, RawArray]:
     """Take a test part: of each class every fifth sample, in a random order that is always the same."""
     check_counts(X, y)
+    # checked before the split, so that an error counts the rows as they are in the file
+    samples = as_features(X).reshape(X.values.shape)
     labels = as_labels(y)
     order = np.random.default_rng(0).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -161,9 +166,9 @@ def _split(X: RawArray, y: RawArray) -> dict[str, RawArray]:
         )
     train, test = order[~is_test[order]], order[is_test[order]]
     return {
-        "X_train": RawArray(X.origin, X.values[train]),
+        "X_train": RawArray(X.origin, samples[train]),
         "y_train": RawArray(y.origin, labels[train]),
-        "X_test": RawArray(X.origin, X.values[test]),
+        "X_test": RawArray(X.origin, samples[test]),
         "y_test": RawArray(y.origin, labels[test]),
     }
 

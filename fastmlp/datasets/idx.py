@@ -32,11 +32,11 @@ _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 # train-images-idx3-ubyte, t10k-labels.idx1-ubyte, emnist-letters-test-images-idx3-ubyte.gz, ...
 _FILE_NAME = re.compile(r"(?:(.+)[-_.])?(train|t10k|test)-(images|labels)[-.]idx\d-[a-z]+(?:\.gz)?")
-_ROLES = {
-    ("train", "images"): "X_train",
-    ("train", "labels"): "y_train",
-    ("test", "images"): "X_test",
-    ("test", "labels"): "y_test",
+_MNIST_NAMES = {
+    "X_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "X_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
 }
 
 
@@ -61,7 +61,7 @@ def read_idx(path: Path, *, max_bytes: int, sha256: str | None = None) -> npt.ND
     ------
     DataFormatError
         The file cannot be opened, is damaged, or is not what its header says. Memory is taken only after
-        the declared size has been found possible; of a compressed file at most one byte more is unpacked.
+        the declared size has been found possible, and nothing beyond that size is kept.
     """
     with open_regular(path) as file:
         file_size = os.fstat(file.fileno()).st_size
@@ -112,26 +112,20 @@ def _read(
 
 def _read_header(stream: BufferedIOBase, path: Path) -> tuple[bytes, np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
-    if (
-        len(magic) < 4
-        or magic[:2] != b"\0\0"
-        or magic[2] not in _DTYPES
-        or not 1 <= magic[3] <= MAX_DIMENSIONS
-    ):
+    zeros, type_code, n_dimensions = struct.unpack(">HBB", magic.ljust(4, b"\xff"))
+    if zeros != 0 or type_code not in _DTYPES or not 1 <= n_dimensions <= MAX_DIMENSIONS:
         raise data_error(
             path,
             "not an IDX file",
             got=f"magic 0x{magic.hex()}",
             expected="0x0000ttdd with type tt = 08, 09, 0b, 0c, 0d or 0e and dd = 01 to 04 dimensions",
         )
-    sizes = stream.read(4 * magic[3])
-    if len(sizes) < 4 * magic[3]:
-        raise data_error(
-            path, "header is cut short", got=f"{4 + len(sizes)} bytes", expected=4 + 4 * magic[3]
-        )
-    shape = struct.unpack(f">{magic[3]}I", sizes)
+    sizes = stream.read(4 * n_dimensions)
+    if len(sizes) < 4 * n_dimensions:
+        raise data_error(path, "header is cut short", got=f"{len(sizes)} bytes", expected=4 * n_dimensions)
+    shape = struct.unpack(f">{n_dimensions}I", sizes)
     check_shape(path, shape)
-    return magic + sizes, np.dtype(_DTYPES[magic[2]]), shape
+    return magic + sizes, np.dtype(_DTYPES[type_code]), shape
 
 
 def read_idx_folder(
@@ -192,7 +186,7 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
         match = _FILE_NAME.fullmatch(path.name)
         if match:
             prefix, part, content = match.groups(default="")
-            role = _ROLES["train" if part == "train" else "test", content]
+            role = ("X_" if content == "images" else "y_") + ("train" if part == "train" else "test")
             found.setdefault(prefix, {}).setdefault(role, path)
     if len(found) > 1:
         raise data_error(
@@ -202,11 +196,7 @@ def find_idx_files(folder: Path) -> dict[str, Path]:
             hint="Give each its own folder",
         )
     paths = next(iter(found.values()), {})
-    for (part, content), role in _ROLES.items():
+    for role, name in _MNIST_NAMES.items():
         if role not in paths:
-            raise data_error(
-                folder,
-                f"no {part} {content} in IDX format",
-                expected=f"a file such as {part}-{content}-idx{3 if content == 'images' else 1}-ubyte.gz",
-            )
-    return {role: paths[role] for role in _ROLES.values()}
+            raise data_error(folder, f"holds no file {name}", hint="It may have a prefix and end in .gz")
+    return {role: paths[role] for role in _MNIST_NAMES}

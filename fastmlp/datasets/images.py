@@ -119,17 +119,14 @@ def _read_picture(
     height, width = image_shape
     notes = []
     with open_regular(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # oddities of metadata, which do not touch the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             image = _grey(Image.open(file, formats=("PNG", "JPEG")))
             if image.size != (width, height):
-                notes.append(
-                    f"{path}: resized from {image.width} x {image.height} to {width} x {height} pixels"
-                )
+                notes.append(f"{path}: resized from {image.width} x {image.height} to {width} x {height}")
                 image = image.resize((width, height), Image.Resampling.LANCZOS)
-        except (
-            Exception
-        ) as error:  # Pillow has no common error for damaged files, nor a list of what it raises
+        except Exception as error:  # Pillow lists nowhere what damaged files raise
             raise data_error(path, f"not a readable PNG or JPEG picture: {error}") from error
     pixels = np.asarray(image, np.uint8)
     if invert:
@@ -144,7 +141,7 @@ def _grey(image: Picture) -> Picture:
     """Turn a picture of any mode into mode "L", 8-bit grey."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)  # a camera held upright turns its pictures only by such a mark
+    image = ImageOps.exif_transpose(image)  # cameras turn pictures only by such a mark
     if image.mode.startswith("I"):  # 16 bits, which convert() would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:

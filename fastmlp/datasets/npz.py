@@ -153,8 +153,9 @@ def _read_array(stream: io.BufferedIOBase, origin: str, size: int) -> npt.NDArra
 
     values = np.empty(math.prod(shape), dtype)
     n_read = fill(stream, values)
-    if n_read < n_bytes or stream.read(1):  # reading on past the last byte makes zipfile verify its checksum
-        raise data_error(origin, f"shape {shape} needs {n_bytes} bytes, file has another number")
+    if n_read < n_bytes:
+        raise data_error(origin, f"shape {shape} needs {n_bytes} bytes, file has {n_read}")
+    stream.read(1)  # past the last byte: this makes zipfile verify its checksum
     values = values.reshape(shape[::-1]).T if fortran_order else values.reshape(shape)
     return np.ascontiguousarray(values, dtype.newbyteorder("="))
 
@@ -163,16 +164,17 @@ def _read_header(stream: io.BufferedIOBase, origin: str) -> tuple[int, tuple[int
     """Read the header; return its length in bytes, the shape, whether in Fortran order, and the type."""
     try:
         version = npy_format.read_magic(stream)
+        if version not in _READ_HEADER:
+            raise ValueError(f"format version {version}")
         length_field = stream.read(_LENGTH_FIELD[version])
         length = int.from_bytes(length_field, "little")
-        if (
-            length > _MAX_HEADER
-        ):  # NumPy reads the header before it checks this, so a zip bomb could hide in it
+        # NumPy reads the whole header before it looks at its length: a zip bomb could hide there
+        if length > _MAX_HEADER:
             raise ValueError(f"header of {length} bytes")
         text = io.BytesIO(length_field + stream.read(length))
         shape, fortran_order, dtype = _READ_HEADER[version](text)
-    except _ZIP_ERRORS[:2]:
-        raise
+    except (zipfile.BadZipFile, zlib.error):
+        raise  # the archive is damaged, not this header
     except Exception as error:  # the header is parsed as Python text: damage can raise nearly anything
         raise data_error(origin, f"not an .npy header: {error}") from error
     return npy_format.MAGIC_LEN + len(length_field) + length, shape, fortran_order, dtype
