@@ -1,5 +1,7 @@
 """Precision, recall and the confusion matrix against counting by hand."""
 
+# ruff: noqa: D103 - the name of a test is its claim
+
 from __future__ import annotations
 
 import numpy as np
@@ -61,6 +63,8 @@ def test_report_counts_what_a_loop_counts(pairs: list[tuple[int, int]]) -> None:
         ([0.5], [0], TypeError, "whole numbers"),
     ],
 )
-def test_bad_labels_are_refused(true: list, predicted: list, error: type[Exception], words: str) -> None:
+def test_bad_labels_are_refused(
+    true: list[float], predicted: list[float], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         confusion_matrix(true, predicted, 3)

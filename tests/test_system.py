@@ -1,5 +1,7 @@
 """What fastmlp believes about the machine."""
 
+# ruff: noqa: D103 - the name of a test is its claim
+
 from __future__ import annotations
 
 import os
@@ -71,7 +73,9 @@ def test_numba_num_threads_that_numba_would_refuse_is_named(
     [
         pytest.param({"cpu.max": "max 100000"}, None, id="no limit"),
         pytest.param({"a/b/cpu.max": "150000 100000"}, 1.5, id="own group"),
-        pytest.param({"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, 0.5, id="parent is tighter"),
+        pytest.param(
+            {"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, 0.5, id="parent is tighter"
+        ),
         pytest.param({"cpu.max": "200000 100000"}, 2.0, id="only the root, as in a container"),
         pytest.param({"a/b/cpu.max": "nonsense"}, None, id="unreadable"),
     ],
@@ -110,7 +114,7 @@ def test_memory_is_the_smaller_of_the_machine_and_the_group(tmp_path: Path) -> N
 
 
 def test_cpu_name_and_features_are_read_from_cpuinfo(tmp_path: Path) -> None:
-    text = "processor\t: 0\nmodel name\t: Some  CPU @ 2 GHz\nflags\t: fpu avx2 fma\n\nprocessor\t: 1\nflags\t: x\n"
+    text = "model name\t: Some  CPU @ 2 GHz\nflags\t: fpu avx2 fma\n\nprocessor\t: 1\nflags\t: x\n"
     proc = files(tmp_path, {"cpuinfo": text})
     assert system.cpu_name(proc) == "Some CPU @ 2 GHz"
     assert system.cpu_features(proc) == ("fma", "avx2")
