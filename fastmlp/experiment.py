@@ -131,6 +131,7 @@ def run_training(
     output: Path | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Load the data, train, evaluate on the test part and write the run folder.
 
@@ -146,6 +147,8 @@ def run_training(
         Accept an output folder that holds files.
     progress : callable, optional
         Passed on to `fastmlp.train`.
+    tell : callable, optional
+        Called with one line for each thing about the settings that may not be what was meant.
 
     Returns
     -------
@@ -171,6 +174,9 @@ def run_training(
     dataset = load_dataset(settings.data, n_train=settings.n_train)
     layers = (dataset.X_train.shape[1], *settings.layers, dataset.n_classes)
     needed = check_memory(settings, layers, len(dataset.X_train))
+    if tell is not None:
+        for doubt in doubts(settings, dataset):
+            tell(doubt)
     if output is not None and output.resolve() == Path(settings.data).resolve():
         raise RunFolderError(f"{output}: is the folder of the data")
     run = RunFolder.create(output, layers, overwrite=overwrite, needed_bytes=needed)
@@ -209,6 +215,26 @@ def run_training(
         run.abandon()
         raise
     return outcome
+
+
+def doubts(settings: Settings, dataset: Dataset) -> list[str]:
+    """Return what may not be meant as it was said, a line each."""
+    found = []
+    if len(settings.layers) >= 2 and (settings.layers[0], settings.layers[-1]) == (
+        dataset.X_train.shape[1],
+        dataset.n_classes,
+    ):
+        hidden = ",".join(map(str, settings.layers[1:-1]))
+        found.append(
+            "note: layers are the hidden ones only; input and output are added from the data. "
+            f"Did you mean --layers {hidden or 'none'}?"
+        )
+    if settings.batch_size > len(dataset.X_train):
+        found.append(
+            f"note: batches of {settings.batch_size:,} are larger than the training part "
+            f"({len(dataset.X_train):,} samples): each epoch is one batch"
+        )
+    return found
 
 
 def _training_keywords(settings: Settings) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import click
 
 from fastmlp import __version__
-from fastmlp.cli.base import Program
+from fastmlp.cli.base import Program, show_warning
 
 COMMANDS = {
     "train": ("fastmlp.cli.train:train", "Train a network and keep it in a run folder."),
@@ -48,4 +50,5 @@ click.version_option(__version__, "-V", "--version", message="%(prog)s %(version
 
 def main() -> None:
     """Run the command line (the console script)."""
+    warnings.showwarning = show_warning
     program.main()

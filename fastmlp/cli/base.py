@@ -254,6 +254,11 @@ class Program(LazyGroup):
         sys.exit(code)
 
 
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning as one line, not as a piece of Python."""
+    click.echo(f"Warning: {printable(' '.join(str(message).split()))}", err=True)
+
+
 def _silence(stream: TextIO | None) -> None:
     """Send what is left in a stream's buffer nowhere, so that Python does not complain about it at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastmlp.cli.base import Preferences
-from fastmlp.cli.output import note, percent, seconds
+from fastmlp.cli.output import note, percent, printable, seconds
 
 if TYPE_CHECKING:
     from fastmlp.training import Progress
@@ -45,6 +45,15 @@ class TrainingDisplay:
         if self._live is not None:
             self._live.stop()
 
+    def tell(self, text: str) -> None:
+        """Say something on a line of its own, above the live line."""
+        if self._quiet:
+            return
+        if self._live is not None and self._live.is_started:
+            self._live.console.print(printable(text), markup=False)
+        else:
+            note(text)
+
     def __call__(self, progress: Progress) -> None:
         """Show where the training is."""
         if self._quiet:
@@ -52,7 +61,7 @@ class TrainingDisplay:
         if progress.message:
             if progress.message != self._message:
                 self._message = progress.message
-                note(f"{progress.message} ...")
+                self.tell(f"{progress.message} ...")
             return
         if self._live is not None:
             if not self._live.is_started:

@@ -82,7 +82,9 @@ def train(
     _check_combinations(settings, output)
     try:
         with _terminating_like_ctrl_c(), TrainingDisplay(preferences_of(ctx), quiet=quiet) as display:
-            outcome = run_training(settings, output=output, overwrite=force, progress=display)
+            outcome = run_training(
+                settings, output=output, overwrite=force, progress=display, tell=display.tell
+            )
     except RunFolderError as error:
         hint = "; use --force to replace its files" if "not empty" in str(error) else ""
         raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
