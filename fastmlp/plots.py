@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -265,4 +266,5 @@ def save_figure(
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
         "svg": {"Date": None, "Creator": None},
     }
-    figure.savefig(path, format=kind, dpi=dpi, facecolor="white", metadata=dated[kind])
+    with rc_context({"svg.hashsalt": "fastmlp"}):  # else the ids in an SVG are random
+        figure.savefig(path, format=kind, dpi=dpi, facecolor="white", metadata=dated[kind])

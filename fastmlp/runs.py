@@ -91,9 +91,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_json(path: Path, document: object) -> None:
+def write_json(path: Path, document: object, *, indent: int | None = None) -> None:
     """Write one JSON document, replacing the file in one step; numbers that are not finite become null."""
-    text = json.dumps(json_ready(document), indent=2, allow_nan=False)
+    text = json.dumps(json_ready(document), indent=indent, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -240,13 +240,12 @@ class RunFolder:
             network.save(temporary)
         with replacing(self.path / HISTORY_CSV) as temporary:
             history.to_csv(temporary)
-        with replacing(self.path / HISTORY_JSON) as temporary:
-            history.to_json(temporary)
+        write_json(self.path / HISTORY_JSON, history.to_dict())  # null, not NaN, where a training diverged
         from fastmlp.plots import save_figure, training_curves
 
         with replacing(self.path / CURVES) as temporary:
             save_figure(training_curves(history, title), temporary, file_format="png")
-        write_json(self.path / CONFIG, config)
+        write_json(self.path / CONFIG, config, indent=2)
 
 
 def _fresh_folder(parent: Path, layers: Sequence[int]) -> Path:

@@ -134,7 +134,7 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
         ("Threads", f"{history.threads}"),
         (
             "Input path",
-            f"{history.input_path} ({100 * history.input_density:.0f} % of the inputs are not background)",
+            f"{history.input_path} ({100 * history.input_density:.0f} % of the inputs are not 0)",
         ),
         ("Run folder", str(outcome.run)),
     ]
