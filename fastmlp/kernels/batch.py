@@ -1,8 +1,7 @@
 """Training: many mini-batches in one compiled call, on a team of threads.
 
-Every thread runs ``train_batches`` with the same arguments and its own number. The input and hidden layers are owned
-by columns, the output layer by rows: whoever owns a block of the last hidden layer owns what leaves it. With one
-hidden layer a mini-batch therefore needs a single barrier, where the parts of the logits are exchanged; all else is
+Every thread runs ``train_batches`` with the same arguments and its own number. With one hidden layer a mini-batch
+needs a single barrier, where the parts of the logits are exchanged; all else is
 private. Each further hidden layer exchanges its activations (one barrier) and the gradient of its inputs (one more).
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
@@ -11,16 +10,26 @@ another still reads: it can be ahead by less than one piece, as each piece has a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fastmlp.kernels import background, dense, optimizer, output
-from fastmlp.kernels.activation import activate, times_derivative
+from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MICRO_BATCH
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
+from fastmlp.kernels.propagation import (
+    Piece,
+    activations,
+    forward,
+    forward_output,
+    gather,
+    logits_start,
+    owned_blocks,
+    owned_groups,
+    partial_sums,
+    prepare_background,
+    probabilities,
+)
 from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, add, lanes_of, load, store
 
@@ -34,164 +43,16 @@ STOP, END, DONE, DIVERGED = 0, 8, 16, 24
 CONTROL_WORDS = 32
 
 
-class Data(NamedTuple):
-    """What is learnt from; see ``background.gather`` for origin, factor and beta."""
-
-    x: NDArray[Any]  # uint8 or float (flat), samples of n_features values
-    labels: NDArray[Any]  # int32, class of each sample
-    order: NDArray[Any]  # uint32, samples in the order of training
-    origin: NDArray[Any]
-    factor: NDArray[Any]
-    beta: NDArray[Any]
-
-
-class Memory(NamedTuple):
-    """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
-
-    parameters: NDArray[Any]
-    velocities: NDArray[Any]
-    sums: NDArray[Any]
-    shared: NDArray[Any]
-    own: NDArray[Any]
-    masks: NDArray[Any]
-
-
-class Team(NamedTuple):
-    """This thread, how many there are, and what they agree by."""
-
-    thread: int
-    threads: int
-    counters: NDArray[Any]
-    control: NDArray[Any]
-
-
-class Piece(NamedTuple):
-    """A part of a mini-batch that is processed at a time."""
-
-    number: int  # counted over the whole call
-    start: int  # position in the order
-    samples: int
-    rows: int  # samples, padded to ROWS
-    squares: int  # samples, in blocks
-    first: bool
-    last: bool
-
-
-@kernel
-def owned_groups(layer, team):
-    """Range of groups that this thread owns."""
-    return share(layer.groups, team.threads, team.thread), share(layer.groups, team.threads, team.thread + 1)
-
-
-@kernel
-def owned_blocks(blocks, layer, team):
-    """Range of blocks that this thread owns."""
-    first, last = owned_groups(layer, team)
-    return share(blocks, layer.groups, first), share(blocks, layer.groups, last)
-
-
-@kernel
-def activations(layer, options, piece, block):
-    """Where the activations of a hidden layer begin for this piece."""
-    return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
-
-
-@phase
-def gather(layers, options, data, memory, team, piece):
-    """Standardise the samples of a piece, for the blocks of inputs that this thread needs."""
-    layer = layers[0]
-    first, last = np.int64(0), layer.inputs
-    if len(layers) == 1:
-        first, last = owned_blocks(layer.inputs, layer, team)
-    words = (piece.samples + 31) // 32
-    background.gather(
-        data.x, options.n_features, data.order, piece.start, piece.samples, 32 * words,
-        data.origin, data.factor, first, last, memory.own, options.capacity, memory.masks,
-    )  # fmt: skip
-    if options.sparse and len(layers) > 1:
-        block = VECTORS * lanes_of(memory.own)
-        marks = memory.masks[layer.inputs * options.capacity :]
-        background.mark_samples(memory.masks, options.capacity, layer.inputs, words, block, marks)
-
-
-@phase
-def forward(layers, i, options, memory, team, piece):
-    """Activations of the blocks that this thread owns of hidden layer ``i``."""
-    layer = layers[i]
-    block = VECTORS * lanes_of(memory.own)
-    capacity = options.capacity
-    first, last = owned_blocks(layer.outputs, layer, team)
-    for b in range(first, last):
-        w_start = layer.weights + b * layer.inputs * block * block
-        bias = layer.bias + b * block
-        z_start = activations(layer, options, piece, block) + b * capacity * block
-        if i > 0:
-            dense.forward(
-                memory.shared, activations(layers[i - 1], options, piece, block), capacity, piece.rows, layer.inputs,
-                memory.parameters, w_start, bias, memory.shared, z_start,
-            )  # fmt: skip
-        elif options.sparse:
-            background.forward(
-                memory.own, capacity, piece.rows, layer.inputs, memory.masks,
-                memory.parameters, w_start, bias, memory.shared, layer.background + b * block, memory.shared, z_start,
-            )  # fmt: skip
-        else:
-            dense.forward(
-                memory.own, 0, capacity, piece.rows, layer.inputs,
-                memory.parameters, w_start, bias, memory.shared, z_start,
-            )  # fmt: skip
-        activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
-
-
-@phase
-def forward_output(layers, options, memory, team, piece):
-    """The parts of the logits that come from the groups that this thread owns of the last hidden layer."""
-    layer = layers[len(layers) - 1]
-    block = VECTORS * lanes_of(memory.own)
-    capacity = options.capacity
-    squares = capacity // block
-    first, last = owned_blocks(layer.inputs, layer, team)
-    for b in range(first, last):
-        target = layer.transposed + b * capacity * block
-        for square in range(piece.squares):
-            offset = b * capacity * block + square * block * block
-            if len(layers) > 1:
-                source = activations(layers[len(layers) - 2], options, piece, block) + offset
-                dense.transpose_square(memory.shared, source, memory.shared, target + square * block * block)
-            else:
-                dense.transpose_square(memory.own, offset, memory.shared, target + square * block * block)
-    first, last = owned_groups(layer, team)
-    for group in range(first, last):
-        output.partial_logits(
-            memory.parameters, layer.weights, layer.bias, layer.outputs,
-            share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
-            memory.shared, layer.transposed, piece.squares, squares,
-            memory.shared, partial_sums(layer, capacity * layer.outputs, piece, group),
-        )  # fmt: skip
-
-
-@kernel
-def partial_sums(layer, length, piece, group):
-    """Where a group's part of a sum over all blocks is kept for this piece."""
-    return layer.partial + (piece.number % 2 * layer.groups + group) * length
-
-
 @phase
 def loss(layers, options, data, memory, piece, scale):
     """Sum of the losses of a piece; leaves scale * dL/dlogits in the own memory. Every thread computes the same."""
+    probabilities(layers, options, memory, piece, scale)
     layer = layers[len(layers) - 1]
-    capacity = options.capacity
-    length = capacity * layer.outputs
-    logits = layers[0].inputs * capacity * VECTORS * lanes_of(memory.own)
-    deltas = logits + length
-    log_sums = deltas + length
-    output.softmax(
-        memory.shared, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
-        piece.squares, scale, memory.own, logits, memory.own, deltas, memory.own, log_sums,
-    )  # fmt: skip
+    length = options.capacity * layer.outputs
+    logits = logits_start(options)
     return output.cross_entropy(
         data.labels, data.order, piece.start, piece.samples, layer.outputs, piece.squares, scale,
-        memory.own, logits, memory.own, deltas, memory.own, log_sums,
+        memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
     )  # fmt: skip
 
 
@@ -201,7 +62,7 @@ def backward_output(layers, options, memory, team, piece, shrink):
     layer = layers[len(layers) - 1]
     block = VECTORS * lanes_of(memory.own)
     capacity = options.capacity
-    logits = layers[0].inputs * capacity * block
+    logits = logits_start(options)
     deltas = logits + capacity * layer.outputs
     first, last = owned_blocks(layer.inputs, layer, team)
     for b in range(first, last):
@@ -263,7 +124,6 @@ def receive_gradient(layers, i, options, memory, team, piece):
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
     length = layer.inputs * panel
-    scratch = 0
     first, last = owned_blocks(below.outputs, below, team)
     for b in range(first, last):
         part = partial_sums(layer, length, piece, 0) + b * panel
@@ -298,7 +158,7 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
         if i == 0 and options.sparse:
             background.weight_step(
                 options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, capacity, piece.samples,
-                layer.inputs, memory.masks[layer.inputs * capacity :], data.beta, memory.shared, d_start,
+                layer.inputs * block, memory.marks, data.beta, memory.shared, d_start,
                 memory.parameters, memory.velocities, memory.sums, w_start, bias,
                 memory.shared, layer.background + b * block,
             )  # fmt: skip
@@ -323,6 +183,31 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
         )  # fmt: skip
 
 
+@phase
+def weigh(layers, i, memory, team, piece):
+    """Sums of the squared weights of the groups that this thread owns of a layer, for the L2 penalty."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    last = i == len(layers) - 1
+    length = block * (layer.outputs if last else layer.inputs * block)
+    blocks = layer.inputs if last else layer.outputs
+    first_group, last_group = owned_groups(layer, team)
+    for group in range(first_group, last_group):
+        first, after = share(blocks, layer.groups, group), share(blocks, layer.groups, group + 1)
+        total = dense.sum_squares(memory.parameters, layer.weights + first * length, (after - first) * length)
+        memory.shared[layer.squares + piece.number % 2 * layer.groups + group] = total
+
+
+@kernel
+def sum_of_squares(layers, memory, piece):
+    """What ``weigh`` found for all layers and groups."""
+    total = 0.0
+    for layer in layers:
+        for group in range(layer.groups):
+            total += np.float64(memory.shared[layer.squares + piece.number % 2 * layer.groups + group])
+    return total
+
+
 @kernel
 def lap(times, team, phase, since):
     """Add the time since the last lap to a phase; returns the time now."""
@@ -341,19 +226,6 @@ def meet(team, barriers, times, since):
     return since
 
 
-@phase
-def prepare_background(layers, options, data, memory, team):
-    """What the background contributes to each owned unit of the first hidden layer, from the weights as they are."""
-    layer = layers[0]
-    block = VECTORS * lanes_of(memory.own)
-    first, last = owned_blocks(layer.outputs, layer, team)
-    for b in range(first, last):
-        w_start = layer.weights + b * layer.inputs * block * block
-        background.background_constant(
-            layer.inputs, data.beta, memory.parameters, w_start, memory.shared, layer.background + b * block
-        )
-
-
 @entry_kernel
 def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step):
     """Run the mini-batches ``first_step .. last_step - 1``; every thread of the team calls this.
@@ -369,7 +241,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     rates : float64 (steps,)
         Learning rate of each step.
     losses : float64 (steps,), overwritten
-        Mean cross-entropy of each mini-batch before its step.
+        Loss of each mini-batch before its step: mean cross-entropy plus l2 / 2 times the sum of squared weights.
     times : int64 (threads, phases), overwritten
         Clock ticks spent in each of ``PHASES``, added to what is there.
     first_step, last_step : int
@@ -390,7 +262,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         count = min(options.batch_size, len(data.order) - begin)
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
-        total = 0.0
+        total, penalty, stopped = 0.0, 0.0, False
         for offset in range(0, count, MICRO_BATCH):
             samples = min(MICRO_BATCH, count - offset)
             block = VECTORS * lanes_of(memory.own)
@@ -399,6 +271,11 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 offset == 0, offset + samples == count,
             )  # fmt: skip
             number += 1
+            if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:
+                team.control[END] = step
+            if options.weigh and piece.first:
+                for i in range(len(layers)):
+                    weigh(layers, i, memory, team, piece)
             gather(layers, options, data, memory, team, piece)
             since = lap(times, team, GATHER, since)
             for i in range(len(layers) - 1):
@@ -411,6 +288,11 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             since = lap(times, team, FORWARD, since)
             barriers += 1
             since = meet(team, barriers, times, since)
+            if team.control[END] <= step:
+                stopped = True
+                break
+            if options.weigh and piece.first:
+                penalty = 0.5 * options.l2 * sum_of_squares(layers, memory, piece)
             total += loss(layers, options, data, memory, piece, scale)
             since = lap(times, team, LOSS, since)
             if not np.isfinite(total):
@@ -426,8 +308,10 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if len(layers) > 1:
                 step_hidden(layers, 0, options, data, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)
+        if stopped:
+            break
         if team.thread == 0:
-            losses[step] = total / count
+            losses[step] = total / count + penalty
             team.control[DONE] = step + 1
         step += 1
         if not np.isfinite(total):

@@ -33,7 +33,7 @@ _KEEP_SECONDS = 30 * 24 * 3600
 _HASH = re.compile("[0-9a-f]{32}")
 
 # No fast-math: the multiply-adds are explicit, and NaN must stay NaN so that a diverged loss shows.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:

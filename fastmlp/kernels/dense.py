@@ -147,7 +147,7 @@ def transpose_square(source, s_start, out, o_start):
             store(out, o_start + j * block + i, block, tile)
 
 
-@kernel
+@phase
 def sum_squares(w, start, length):
     """Sum of the squares of ``length`` numbers, a multiple of BLOCK * ROWS."""
     block = VECTORS * lanes_of(w)

@@ -31,8 +31,11 @@ MICRO_BATCH = 512
 
 CACHE_LINE = 64
 
-# Neighbouring inputs that share one mask in the weight step of the input layer.
+# The input layer when it skips the background: neighbouring inputs that share one mask in the weight step, inputs
+# described by one uint32, and inputs in a block of its panel, which one walk over a uint64 covers.
 GRANULE = 4
+MARK = 32
+WORD = 64
 
 LAYER = np.dtype(
     [
@@ -47,6 +50,7 @@ LAYER = np.dtype(
         ("transposed", np.int64),  # offset in the shared memory: deltas (hidden) or inputs (output layer), transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
         ("background", np.int64),  # offset in the shared memory: what the background contributes to each output
+        ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
     ],
     align=True,
 )
@@ -56,6 +60,7 @@ OPTIONS = np.dtype(
     [
         ("capacity", np.int64),  # rows that the panels have room for, a multiple of BLOCK
         ("n_features", np.int64),
+        ("words", np.int64),  # inputs in words of WORD
         ("n_classes", np.int64),
         ("activation", np.int64),
         ("batch_size", np.int64),
@@ -111,22 +116,26 @@ class Layout:
         float32 or float64.
     capacity : int
         Samples that are processed at a time.
+    training : bool
+        Whether there is to be room for what only training needs.
 
     Attributes
     ----------
     layers : array of LAYER
         What the kernels are told.
+    words : int
+        Inputs in words of ``WORD``.
     rows : int
         ``capacity``, padded to whole blocks.
-    n_parameters, n_shared, n_private, n_masks : int
-        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, and the
-        masks (uint32) of each thread.
+    n_parameters, n_shared, n_private, n_nonzero, n_marks : int
+        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, and each
+        thread's masks (uint32).
     useful_threads : int
         More threads than this would own nothing.
     """
 
-    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int) -> None:
-        self.sizes, self.dtype = sizes, dtype
+    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True) -> None:
+        self.sizes, self.dtype, self.training = sizes, dtype, training
         self.block = block_width(dtype)
         self.rows = round_up(capacity, max(self.block, 32))
         self.layers = np.zeros(len(sizes) - 1, LAYER)
@@ -134,8 +143,10 @@ class Layout:
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
         inputs, classes = int(self.layers[0]["inputs"]), int(self.layers[-1]["outputs"])
-        self.n_private = self.rows * (inputs * self.block + 2 * classes + 1)
-        self.n_masks = inputs * (self.rows + self.block // GRANULE * (self.rows // 32))
+        self.words = round_up(inputs * self.block, WORD) // WORD
+        self.n_private = self.rows * (self.words * WORD + 2 * classes + 1)
+        self.n_nonzero = self.words * (WORD // MARK) * self.rows
+        self.n_marks = self.words * (WORD // GRANULE) * (self.rows // 32)
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:
@@ -150,13 +161,15 @@ class Layout:
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)
         # the input layer passes no gradient on, and the output layer has logits instead of activations
-        partial = outputs if last else inputs if i else 0
+        backward = self.training and not last
+        partial = outputs if last else inputs if i and backward else 0
         lengths = {
             "activations": 0 if last else 2 * self.rows * outputs,
-            "deltas": 0 if last else self.rows * outputs,
-            "transposed": self.rows * (inputs if last else outputs),
+            "deltas": self.rows * outputs if backward else 0,
+            "transposed": self.rows * (inputs if last else outputs if backward else 0),
             "partial": 2 * int(layer["groups"]) * self.rows * partial,
             "background": 0 if last else outputs,
+            "squares": 2 * int(layer["groups"]),
         }
         for name, length in lengths.items():
             layer[name] = self.n_shared

@@ -375,21 +375,6 @@ def nonzero_bits(typing_context, tile):
 
 
 @intrinsic
-def nonzero_bytes(typing_context, array, offset):
-    """Bit ``i`` says whether byte ``offset + i`` is not zero, for ``i`` in 0..31."""
-    if array.dtype != types.uint8:
-        return None
-
-    def emit(context, builder, signature, arguments):
-        bytes_type = ir.VectorType(ir.IntType(8), 32)
-        pointer = builder.bitcast(_element(context, builder, array, *arguments), bytes_type.as_pointer())
-        flags = builder.icmp_unsigned("!=", builder.load(pointer, align=1), ir.Constant(bytes_type, [0] * 32))
-        return builder.zext(builder.bitcast(flags, ir.IntType(32)), ir.IntType(64))
-
-    return types.uint64(array, types.int64), emit
-
-
-@intrinsic(prefer_literal=True)
 def column_bits(typing_context, words, offset, mask):
     """Bit ``r`` says whether ``words[offset + r] & mask`` is not zero, for the 32 uint32 numbers from ``offset``."""
 
@@ -415,3 +400,24 @@ def lanes_of(typing_context, array):
         return integer_constant(LANES[array.dtype].count)
 
     return types.int64(array), emit
+
+
+@intrinsic
+def get(typing_context, array, offset):
+    """``array[offset]`` without the instructions that serve negative indices."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.load(_element(context, builder, array, *arguments))
+
+    return array.dtype(array, types.int64), emit
+
+
+@intrinsic
+def put(typing_context, array, offset, value):
+    """``array[offset] = value`` without the instructions that serve negative indices."""
+
+    def emit(context, builder, signature, arguments):
+        builder.store(arguments[2], _element(context, builder, array, *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), emit

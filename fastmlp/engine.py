@@ -1,0 +1,344 @@
+"""Between the network and the kernels: memory, threads, and the calls into compiled code.
+
+Nothing above this file knows how numbers are laid out; nothing below it starts threads.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.kernels import batch, bulk, optimizer
+from fastmlp.kernels.activation import ACTIVATIONS
+from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros
+from fastmlp.kernels.propagation import Data, Memory, Team
+from fastmlp.kernels.team import STRIDE
+
+# Samples that a thread predicts at a time: their activations stay in the second-level cache up to some hundred units.
+PREDICT_ROWS = 256
+
+# Below this many multiply-adds a second thread takes longer to start than it saves.
+_PARALLEL_WORK = 20_000_000
+
+_MASK = np.dtype(np.uint32)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the kernels need to know of a network.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Units of each layer, input and output included.
+    activation : str
+        One of ``fastmlp.kernels.activation.ACTIVATIONS``.
+    dtype : numpy.dtype
+        float32 or float64.
+    mean, std : ndarray of float64, scalar or of shape (n_features,)
+        Standardisation of the inputs.
+    skip_background : bool
+        Whether zeros in the inputs are to be skipped.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+    dtype: np.dtype[Any]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    skip_background: bool
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the input layer skips the background; without a hidden layer it is the output layer, which cannot."""
+        return self.skip_background and len(self.sizes) > 2
+
+    def options(self, layout: Layout, **values: Any) -> NDArray[Any]:
+        """The record of options of a kernel call."""
+        options = np.zeros(1, OPTIONS)
+        options["capacity"] = layout.rows
+        options["words"] = layout.words
+        options["n_features"], options["n_classes"] = self.sizes[0], self.sizes[-1]
+        options["activation"] = ACTIVATIONS.index(self.activation)
+        options["sparse"] = self.sparse
+        for name, value in values.items():
+            options[name] = value
+        return options
+
+    def data(self, layout: Layout, X: NDArray[Any], labels: NDArray[np.int32], order: NDArray[Any]) -> Data:
+        """Samples and how to standardise them: ``x = (value - origin) * factor + beta``, see ``kernels.background``."""
+        factor, shift = (aligned_zeros(layout.words * WORD, self.dtype) for _ in range(2))
+        zeros = aligned_zeros(layout.words * WORD, self.dtype)
+        n_features = self.sizes[0]
+        factor[:n_features] = 1.0 / self.std
+        shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
+        origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
+        return Data(X.reshape(-1), labels, order, origin, factor, beta)
+
+
+def rule_of(momentum: float, *, nesterov: bool) -> int:
+    """The update rule of some options."""
+    if momentum == 0:
+        return optimizer.DIRECT
+    return optimizer.NESTEROV if nesterov else optimizer.MOMENTUM
+
+
+def useful_threads(model: Model) -> int:
+    """More threads than this would own no part of the network."""
+    return Layout(model.sizes, model.dtype, 1).useful_threads
+
+
+def pack(model: Model, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Parameters as the kernels want them."""
+    return Layout(model.sizes, model.dtype, 1, training=False).pack(weights, biases)
+
+
+def _own_memory(layout: Layout) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return (
+        aligned_zeros(layout.n_private, layout.dtype),
+        aligned_zeros(layout.n_nonzero, _MASK),
+        aligned_zeros(layout.n_marks, _MASK),
+    )
+
+
+class Workers:
+    """Threads that run one compiled call together.
+
+    The threads are shown to run at the same time before they are given work that makes them wait for each other.
+
+    Parameters
+    ----------
+    count : int
+        Number of threads.
+
+    Raises
+    ------
+    RuntimeError
+        If the system does not give us so many threads.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="fastmlp")
+        together = threading.Barrier(count)
+        try:
+            started = [self._pool.submit(together.wait, 60.0) for _ in range(count)]
+            for future in started:
+                future.result()
+        except (RuntimeError, threading.BrokenBarrierError) as error:
+            together.abort()
+            self._pool.shutdown()
+            raise RuntimeError(f"could not start {count} threads at the same time; ask for fewer: {error}") from error
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def run(self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]) -> None:
+        """Make one call per thread and return when all are done; at most ``count`` calls.
+
+        Parameters
+        ----------
+        calls : list of callable
+            What the threads do.
+        stop : callable
+            Asks the running calls to return soon; used before an exception of ``poll`` or Ctrl-C is passed on.
+        poll : callable
+            Called about 20 times a second meanwhile.
+        """
+        running = {self._pool.submit(call) for call in calls}
+        waiting = running
+        try:
+            while True:
+                done, waiting = concurrent.futures.wait(waiting, timeout=0.05)
+                if not waiting:
+                    break
+                poll()
+        except BaseException:
+            stop()
+            concurrent.futures.wait(running)
+            raise
+        for future in running:
+            future.result()
+
+
+class TrainingMemory:
+    """The parameters of a training and the memory that its kernels work in.
+
+    Parameters
+    ----------
+    model : Model
+    weights, biases : sequence of ndarray
+        Weights ``(fan_in, fan_out)`` and biases ``(fan_out,)``.
+    batch_size : int
+    rule : int
+        Of ``fastmlp.kernels.optimizer``; ``DIRECT`` becomes ``PLAIN`` where a mini-batch comes in pieces.
+    momentum, l2 : float
+    threads : int
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Sequence[NDArray[Any]],
+        biases: Sequence[NDArray[Any]],
+        *,
+        batch_size: int,
+        rule: int,
+        momentum: float,
+        l2: float,
+        threads: int,
+    ) -> None:
+        self.model = model
+        self.layout = Layout(model.sizes, model.dtype, min(batch_size, MICRO_BATCH))
+        in_pieces = batch_size > MICRO_BATCH
+        if rule == optimizer.DIRECT and in_pieces:
+            rule = optimizer.PLAIN
+        self.options = model.options(
+            self.layout, batch_size=batch_size, rule=rule, momentum=momentum, l2=l2, weigh=l2 > 0
+        )
+        self.parameters = self.layout.pack(weights, biases)
+        length = self.layout.n_parameters
+        has_velocity = rule in (optimizer.MOMENTUM, optimizer.NESTEROV)
+        self.velocities = aligned_zeros(length if has_velocity else 0, model.dtype)
+        self.sums = aligned_zeros(length if in_pieces or rule == optimizer.GRADIENT else 0, model.dtype)
+        shared = aligned_zeros(self.layout.n_shared, model.dtype)
+        self.memories = [
+            Memory(self.parameters, self.velocities, self.sums, shared, *_own_memory(self.layout))
+            for _ in range(threads)
+        ]
+        self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
+        self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss of the last step was not finite."""
+        return bool(self.control[batch.DIVERGED])
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done, counted from the beginning of the order; also valid while a call runs."""
+        return int(self.control[batch.DONE])
+
+    def calls(
+        self, data: Data, rates: NDArray[np.float64], losses: NDArray[np.float64], first: int, last: int, threads: int
+    ) -> tuple[list[Callable[[], object]], float]:
+        """The calls that run steps ``first .. last - 1`` on some threads, and the seconds spent compiling."""
+        self.control[:] = 0
+        self.control[batch.END] = last
+        self.control[batch.DONE] = first
+        counters = np.zeros(threads * STRIDE, np.int64)
+
+        def arguments(thread: int) -> tuple[Any, ...]:
+            team = Team(thread, threads, counters, self.control)
+            memory = self.memories[thread]
+            return (self.layout.layers, self.options, data, memory, team, rates, losses, self.times, first, last)
+
+        kernel, seconds = batch.train_batches.prepare(*arguments(0))
+        return [partial(kernel, *arguments(thread)) for thread in range(threads)], seconds
+
+    def phase_seconds(self, total: float) -> dict[str, float]:
+        """How a total of seconds divides among the phases of a mini-batch, by the ticks that all threads counted."""
+        ticks = self.times.sum(axis=0, dtype=float)
+        return dict(zip(batch.PHASES, (total * ticks / max(ticks.sum(), 1.0)).tolist(), strict=True))
+
+    def stop(self) -> None:
+        """Ask a running call to return after its current step."""
+        self.control[batch.STOP] = 1
+
+
+class Predictor:
+    """Forward propagation of large sets.
+
+    Parameters
+    ----------
+    model : Model
+    parameters : ndarray
+        Packed parameters; the layout does not depend on the number of samples processed at a time.
+    threads : int
+        At most so many.
+    """
+
+    def __init__(self, model: Model, parameters: NDArray[Any], threads: int) -> None:
+        self.model, self.parameters, self.threads = model, parameters, threads
+        self._memories: list[Memory] = []
+        self._layout: Layout | None = None
+
+    def probabilities(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Class probabilities, ``(samples, classes)``."""
+        out = np.empty((len(X), self.model.sizes[-1]), self.model.dtype)
+        self._run(X, np.zeros(0, np.int32), out)
+        return out
+
+    def evaluate(self, X: NDArray[Any], labels: NDArray[np.int32]) -> tuple[float, float]:
+        """Mean cross-entropy and share of correct predictions."""
+        losses, correct = self._run(X, labels, np.empty((0, self.model.sizes[-1]), self.model.dtype))
+        return float(losses.sum() / len(X)), float(correct.sum() / len(X))
+
+    def prepare(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
+        """Compile or load the kernel for samples of this type; returns the seconds that took."""
+        kernel_arguments = self._arguments(X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1)
+        return bulk.predict_pieces.prepare(*kernel_arguments[0])[1]
+
+    def _run(
+        self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        threads = self.threads if len(X) * self.parameters.size > _PARALLEL_WORK else 1
+        arguments = self._arguments(X, labels, out, min(threads, -(-len(X) // PREDICT_ROWS)))
+        kernel, _ = bulk.predict_pieces.prepare(*arguments[0])
+        *_, team, losses, correct, _ = arguments[0]
+        if len(arguments) == 1:
+            kernel(*arguments[0])
+        else:
+            with Workers(len(arguments)) as workers:
+                stop = partial(team.control.__setitem__, bulk.STOP, 1)
+                workers.run([partial(kernel, *each) for each in arguments], stop, lambda: None)
+        return losses, correct
+
+    def _arguments(
+        self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any], threads: int
+    ) -> list[tuple[Any, ...]]:
+        """The arguments of ``predict_pieces`` for each thread."""
+        rows = max(1, min(PREDICT_ROWS, len(X)))
+        pieces = -(-len(X) // rows)
+        layout = self._reserve(rows, threads)
+        options = self.model.options(layout, batch_size=rows)
+        data = self.model.data(layout, X, labels, np.arange(len(X), dtype=np.uint32))
+        losses, correct = np.zeros(pieces), np.zeros(pieces, np.int64)
+        team = Team(0, 1, np.zeros(STRIDE, np.int64), np.zeros(bulk.CONTROL_WORDS, np.int64))
+        return [
+            (layout.layers, options, data, memory, team, losses, correct, out) for memory in self._memories[:threads]
+        ]
+
+    def _reserve(self, rows: int, threads: int) -> Layout:
+        """Memory for that many samples at a time and threads, kept for the next call."""
+        if self._layout is None or self._layout.rows < rows:
+            self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
+            self._memories = []
+        none = aligned_zeros(0, self.model.dtype)
+        while len(self._memories) < threads:
+            shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
+            self._memories.append(Memory(self.parameters, none, none, shared, *_own_memory(self._layout)))
+        return self._layout
+
+
+def compile_kernels(dtype: np.dtype[Any], input_dtype: np.dtype[Any]) -> float:
+    """Compile, or load from the cache, all kernels for networks of a dtype and inputs of a dtype; returns seconds."""
+    model = Model((1, 1, 2), "relu", dtype, np.zeros(()), np.ones(()), skip_background=False)
+    weights, biases = [np.zeros((1, 1)), np.zeros((1, 2))], [np.zeros(1), np.zeros(2)]
+    memory = TrainingMemory(
+        model, weights, biases, batch_size=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
+    )
+    X, y, order = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32), np.zeros(1, np.uint32)
+    data = model.data(memory.layout, X, y, order)
+    _, seconds = memory.calls(data, np.zeros(1), np.zeros(1), 0, 0, threads=1)
+    return seconds + Predictor(model, memory.parameters, 1).prepare(X, y)

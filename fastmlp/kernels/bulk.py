@@ -1,0 +1,110 @@
+"""Prediction and evaluation: large sets of samples, in pieces that the threads take as they come.
+
+Each thread predicts its pieces alone, with memory of its own. What a piece gives is written to its own place, so that
+the result does not depend on which thread took it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels import output
+from fastmlp.kernels.compiler import entry_kernel, phase
+from fastmlp.kernels.machine import fetch_add, flush_subnormals, load_acquire, restore_floating_point
+from fastmlp.kernels.propagation import (
+    Piece,
+    forward,
+    forward_output,
+    gather,
+    logits_start,
+    prepare_background,
+    probabilities,
+)
+from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of
+
+# Words of the control array: next piece to take, and whether to stop.
+NEXT, STOP = 0, 8
+CONTROL_WORDS = 16
+
+
+@phase
+def count_correct(layers, options, data, memory, piece):
+    """Number of samples whose largest logit is that of their label; of equal logits the first counts."""
+    layer = layers[len(layers) - 1]
+    block = VECTORS * lanes_of(memory.own)
+    correct = 0
+    for row in range(piece.samples):
+        start = logits_start(options) + row // block * layer.outputs * block + row % block
+        best, largest = 0, get(memory.own, start)
+        for c in range(1, options.n_classes):
+            value = get(memory.own, start + c * block)
+            if value > largest:
+                best, largest = c, value
+        correct += best == get(data.labels, np.int64(get(data.order, piece.start + row)))
+    return correct
+
+
+@phase
+def copy_probabilities(layers, options, memory, piece, out):
+    """Rows of class probabilities, ``out[start : start + samples]``."""
+    layer = layers[len(layers) - 1]
+    block = VECTORS * lanes_of(memory.own)
+    first = logits_start(options) + options.capacity * layer.outputs
+    for row in range(piece.samples):
+        start = first + row // block * layer.outputs * block + row % block
+        for c in range(options.n_classes):
+            out[piece.start + row, c] = get(memory.own, start + c * block)
+
+
+@entry_kernel
+def predict_pieces(layers, options_record, data, memory, team, losses, correct, out):
+    """Forward propagation of all samples in ``data.order``; every thread calls this with a team of one.
+
+    Parameters
+    ----------
+    layers : LAYER (n_layers,)
+    options_record : OPTIONS (1,)
+        ``batch_size`` is the number of samples of a piece.
+    data : Data
+        Without labels (none at all), losses and accuracy are not computed.
+    memory : Memory
+        Only the parameters are shared between threads.
+    team : Team
+        ``control`` is shared between threads.
+    losses : float64 (pieces,), overwritten
+        Sum of the cross-entropies of each piece.
+    correct : int64 (pieces,), overwritten
+        Number of correct predictions of each piece.
+    out : float (samples or 0, classes), overwritten
+        Probabilities; not computed if there is no room for any.
+    """
+    mode = flush_subnormals()
+    options = options_record[0]
+    block = VECTORS * lanes_of(memory.own)
+    if len(layers) > 1 and options.sparse:
+        prepare_background(layers, options, data, memory, team)
+    while load_acquire(team.control, STOP) == 0:
+        start = fetch_add(team.control, NEXT, 1) * options.batch_size
+        if start >= len(data.order):
+            break
+        samples = min(options.batch_size, len(data.order) - start)
+        rows = (samples + ROWS - 1) // ROWS * ROWS
+        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True)
+        gather(layers, options, data, memory, team, piece)
+        for i in range(len(layers) - 1):
+            forward(layers, i, options, memory, team, piece)
+        forward_output(layers, options, memory, team, piece)
+        probabilities(layers, options, memory, piece, 1.0)
+        if len(out) > 0:
+            copy_probabilities(layers, options, memory, piece, out)
+        if len(data.labels) > 0:
+            layer = layers[len(layers) - 1]
+            length = options.capacity * layer.outputs
+            logits = logits_start(options)
+            index = start // options.batch_size
+            correct[index] = count_correct(layers, options, data, memory, piece)
+            losses[index] = output.cross_entropy(
+                data.labels, data.order, start, samples, layer.outputs, piece.squares, 1.0,
+                memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
+            )  # fmt: skip
+    restore_floating_point(mode)

@@ -1,0 +1,198 @@
+"""Forward propagation of some samples, by the thread that owns some blocks of each layer.
+
+The input and hidden layers are owned by columns, the output layer by rows: whoever owns a block of the last hidden
+layer owns what leaves it. Training (``batch``) runs this on a team of threads, prediction (``bulk``) on teams of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.kernels import background, dense, output
+from fastmlp.kernels.activation import activate
+from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.layout import MARK, WORD
+from fastmlp.kernels.team import share
+from fastmlp.kernels.tile import VECTORS, lanes_of
+
+
+class Data(NamedTuple):
+    """What is learnt from; see ``background.gather`` for origin, factor and beta."""
+
+    x: NDArray[Any]  # uint8 or float (flat), samples of n_features values
+    labels: NDArray[Any]  # int32, class of each sample
+    order: NDArray[Any]  # uint32, samples in the order of training
+    origin: NDArray[Any]
+    factor: NDArray[Any]
+    beta: NDArray[Any]
+
+
+class Memory(NamedTuple):
+    """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
+
+    parameters: NDArray[Any]
+    velocities: NDArray[Any]
+    sums: NDArray[Any]
+    shared: NDArray[Any]
+    own: NDArray[Any]
+    nonzero: NDArray[Any]
+    marks: NDArray[Any]
+
+
+class Team(NamedTuple):
+    """This thread, how many there are, and what they agree by."""
+
+    thread: int
+    threads: int
+    counters: NDArray[Any]
+    control: NDArray[Any]
+
+
+class Piece(NamedTuple):
+    """A part of a mini-batch that is processed at a time."""
+
+    number: int  # counted over the whole call
+    start: int  # position in the order
+    samples: int
+    rows: int  # samples, padded to ROWS
+    squares: int  # samples, in blocks
+    first: bool
+    last: bool
+
+
+@kernel
+def owned_groups(layer, team):
+    """Range of groups that this thread owns."""
+    return share(layer.groups, team.threads, team.thread), share(layer.groups, team.threads, team.thread + 1)
+
+
+@kernel
+def owned_blocks(blocks, layer, team):
+    """Range of blocks that this thread owns."""
+    first, last = owned_groups(layer, team)
+    return share(blocks, layer.groups, first), share(blocks, layer.groups, last)
+
+
+@kernel
+def activations(layer, options, piece, block):
+    """Where the activations of a hidden layer begin for this piece."""
+    return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
+
+
+@phase
+def gather(layers, options, data, memory, team, piece):
+    """Standardise the samples of a piece, for the blocks of inputs that this thread needs."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    sparse = options.sparse and len(layers) > 1
+    first, last = np.int64(0), layer.inputs * block
+    if len(layers) == 1:
+        first, last = owned_blocks(layer.inputs, layer, team)
+        first, last = first * block, last * block
+    words = (piece.samples + 31) // 32
+    background.gather(
+        data.x, options.n_features, data.order, piece.start, piece.samples, 32 * words, data.origin, data.factor,
+        first, last, WORD if sparse else block, memory.own, options.capacity, memory.nonzero,
+    )  # fmt: skip
+    if sparse:
+        background.mark_samples(memory.nonzero, options.capacity, layer.inputs * block, words, memory.marks)
+
+
+@phase
+def forward(layers, i, options, memory, team, piece):
+    """Activations of the blocks that this thread owns of hidden layer ``i``."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        w_start = layer.weights + b * layer.inputs * block * block
+        bias = layer.bias + b * block
+        z_start = activations(layer, options, piece, block) + b * capacity * block
+        if i > 0:
+            dense.forward(
+                memory.shared, activations(layers[i - 1], options, piece, block), capacity, piece.rows, layer.inputs,
+                memory.parameters, w_start, bias, memory.shared, z_start,
+            )  # fmt: skip
+        elif options.sparse:
+            background.forward(
+                memory.own, capacity, piece.rows, options.words, memory.nonzero,
+                memory.parameters, w_start, bias, memory.shared, layer.background + b * block, memory.shared, z_start,
+            )  # fmt: skip
+        else:
+            dense.forward(
+                memory.own, 0, capacity, piece.rows, layer.inputs,
+                memory.parameters, w_start, bias, memory.shared, z_start,
+            )  # fmt: skip
+        activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
+
+
+@phase
+def forward_output(layers, options, memory, team, piece):
+    """The parts of the logits that come from the groups that this thread owns of the last hidden layer."""
+    layer = layers[len(layers) - 1]
+    block = VECTORS * lanes_of(memory.own)
+    capacity = options.capacity
+    squares = capacity // block
+    first, last = owned_blocks(layer.inputs, layer, team)
+    for b in range(first, last):
+        target = layer.transposed + b * capacity * block
+        for square in range(piece.squares):
+            offset = b * capacity * block + square * block * block
+            if len(layers) > 1:
+                source = activations(layers[len(layers) - 2], options, piece, block) + offset
+                dense.transpose_square(memory.shared, source, memory.shared, target + square * block * block)
+            else:
+                dense.transpose_square(memory.own, offset, memory.shared, target + square * block * block)
+    first, last = owned_groups(layer, team)
+    for group in range(first, last):
+        output.partial_logits(
+            memory.parameters, layer.weights, layer.bias, layer.outputs,
+            share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
+            memory.shared, layer.transposed, piece.squares, squares,
+            memory.shared, partial_sums(layer, capacity * layer.outputs, piece, group),
+        )  # fmt: skip
+
+
+@kernel
+def partial_sums(layer, length, piece, group):
+    """Where a group's part of a sum over all blocks is kept for this piece."""
+    return layer.partial + (piece.number % 2 * layer.groups + group) * length
+
+
+@phase
+def prepare_background(layers, options, data, memory, team):
+    """What the background contributes to each owned unit of the first hidden layer, from the weights as they are."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        w_start = layer.weights + b * layer.inputs * block * block
+        background.background_constant(
+            layer.inputs * block, data.beta, memory.parameters, w_start, memory.shared, layer.background + b * block
+        )
+
+
+@kernel
+def logits_start(options):
+    """Where in a thread's own memory the logits begin: behind the standardised inputs."""
+    return options.words * WORD * options.capacity
+
+
+@phase
+def probabilities(layers, options, memory, piece, scale):
+    """Add the parts of the logits and take the softmax; every thread computes the same.
+
+    Leaves in the own memory, one behind the other: logits, ``scale`` times the probabilities, and the logarithms of
+    the sums of the exponentials.
+    """
+    layer = layers[len(layers) - 1]
+    length = options.capacity * layer.outputs
+    logits = logits_start(options)
+    output.softmax(
+        memory.shared, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
+        piece.squares, scale, memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
+    )  # fmt: skip

@@ -1,0 +1,187 @@
+"""Networks on disk: safetensors, with a description in JSON. No code is in such a file, and none is run.
+
+Tensors ``weight.0``, ``bias.0``, ``weight.1``, ... in the dtype of the network, ``mean`` and ``std`` in float64. The
+metadata entry ``fastmlp`` holds the description: format version, layers, activation, init, dtype, seed, and whether
+zeros in the inputs are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp import __version__, checks
+from fastmlp.errors import ModelFormatError
+from fastmlp.initialization import INITIALIZATIONS
+
+if TYPE_CHECKING:
+    from fastmlp.network import Network
+
+FORMAT = 1
+MAX_DESCRIPTION = 1 << 20
+
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_FOREIGN = {b"PK\x03\x04": "a zip archive, as PyTorch and NumPy write", b"\x89HDF": "an HDF5 file, as Keras writes"}
+_DESCRIPTION = {"format", "version", "layers", "activation", "init", "dtype", "seed", "skip_background"}
+
+
+def write_model(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write a network to a file, replacing it at once or not at all."""
+    from safetensors.numpy import save
+
+    description = {
+        "format": FORMAT,
+        "version": __version__,
+        "layers": list(network.layers),
+        "activation": network.activation,
+        "init": network.init,
+        "dtype": network.dtype.name,
+        "seed": network.seed,
+        "skip_background": network.skip_background,
+    }
+    tensors: dict[str, NDArray[Any]] = {"mean": network.mean.reshape(-1), "std": network.std.reshape(-1)}
+    for i, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        tensors[f"weight.{i}"], tensors[f"bias.{i}"] = weight, bias
+    write_atomically(Path(path), save(tensors, {"fastmlp": json.dumps(description)}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash at any moment either the old or the new content is there."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)  # mkstemp's 0600 is not what one expects of a result
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_model(path: str | os.PathLike[str]) -> Network:
+    """Read a network; every way in which the file can be wrong is a ``ModelFormatError``."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = Path(path)
+    content = _content(path)
+    try:
+        header_length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + header_length]) if header_length <= len(content) - 8 else {}
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise ModelFormatError(f"{path}: not a valid model file: {_one_line(error)}") from error
+    try:
+        return _network(header.get("__metadata__") or {}, tensors)
+    except (ModelFormatError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelFormatError(f"{path}: {_one_line(error)}") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ModelFormatError(f"{path}: is a directory, expected a model file (model.safetensors)")
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFormatError(f"{path}: not a regular file")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFormatError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ModelFormatError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    if not content:
+        raise ModelFormatError(f"{path}: file is empty")
+    if content.startswith(_PICKLES):
+        raise ModelFormatError(f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code")
+    for start, name in _FOREIGN.items():
+        if content.startswith(start):
+            raise ModelFormatError(f"{path}: this is {name}; fastmlp loads the safetensors files that it writes")
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _network(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Network:
+    """A network from a description and tensors that nobody has checked yet."""
+    from fastmlp.network import Network
+
+    text = metadata.get("fastmlp")
+    if not isinstance(text, str):
+        raise ModelFormatError("not a fastmlp model: the metadata entry 'fastmlp' is missing")
+    if len(text) > MAX_DESCRIPTION:
+        raise ModelFormatError(f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read")
+    description = json.loads(text)
+    if not isinstance(description, dict):
+        raise ModelFormatError("the description is not a JSON object")
+    version = description.get("format")
+    if version != FORMAT or isinstance(version, bool):
+        raise ModelFormatError(
+            f"model was written in format {version!r}, this version reads {FORMAT}; upgrade fastmlp"
+        )
+    if missing := _DESCRIPTION - description.keys():
+        raise ModelFormatError(f"the description lacks {', '.join(sorted(missing))}")
+    layers = checks.check_layers(description["layers"])
+    dtype = np.dtype(checks.check_choice("dtype", description["dtype"], ("float32", "float64")))
+    _check_tensors(layers, dtype, tensors)
+    if not isinstance(description["skip_background"], bool):
+        raise ModelFormatError("skip_background must be true or false")
+    mean, std = (tensors[name] if tensors[name].size != 1 else tensors[name][0] for name in ("mean", "std"))
+    network = Network.from_parameters(
+        [tensors[f"weight.{i}"] for i in range(len(layers) - 1)],
+        [tensors[f"bias.{i}"] for i in range(len(layers) - 1)],
+        activation=checks.check_choice("activation", description["activation"], _activations()),
+        init=checks.check_choice("init", description["init"], INITIALIZATIONS),
+        seed=description["seed"],
+        mean=mean,
+        std=std,
+    )
+    network.skip_background = description["skip_background"]
+    return network
+
+
+def _activations() -> tuple[str, ...]:
+    from fastmlp.network import ACTIVATIONS
+
+    return ACTIVATIONS
+
+
+def _check_tensors(layers: tuple[int, ...], dtype: np.dtype[Any], tensors: dict[str, NDArray[Any]]) -> None:
+    """Check names, shapes, dtypes and values against the sizes of the layers, before anything is allocated."""
+    expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    for i, (fan_in, fan_out) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+        expected[f"weight.{i}"] = (fan_in, fan_out), dtype
+        expected[f"bias.{i}"] = (fan_out,), dtype
+    for name in ("mean", "std"):
+        size = tensors[name].size if name in tensors else 1
+        expected[name] = (size if size in (1, layers[0]) else layers[0],), np.dtype(np.float64)
+    for name in sorted(expected.keys() - tensors.keys()):
+        raise ModelFormatError(f"tensor {name!r} is missing")
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise ModelFormatError(f"unexpected tensor {name!r}")
+    for name, (shape, kind) in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise ModelFormatError(f"tensor {name!r} has shape {tensor.shape}, expected {shape}")
+        if tensor.dtype != kind:
+            raise ModelFormatError(f"tensor {name!r} has dtype {tensor.dtype}, expected {kind}")
+        if not np.isfinite(tensor).all():
+            raise ModelFormatError(f"tensor {name!r} contains NaN or infinity")

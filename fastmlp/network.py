@@ -1,0 +1,339 @@
+"""A multi-layer perceptron for classification: its sizes, parameters, predictions and gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastmlp import checks
+from fastmlp.initialization import INITIALIZATIONS, initial_weights
+from fastmlp.system import usable_cpus
+
+if TYPE_CHECKING:
+    from fastmlp.engine import Model, Predictor
+
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh", "identity")
+ALIASES = {"improved_sigmoid": "scaled_tanh", "improved sigmoid": "scaled_tanh"}
+MAX_SEED = (1 << 32) - 1
+
+
+class Evaluation(NamedTuple):
+    """How well a network does on labelled samples."""
+
+    loss: float
+    """Mean cross-entropy, in nats."""
+    accuracy: float
+    """Share of samples whose most probable class is their label, from 0 to 1."""
+
+
+class Network:
+    """A fully connected network with softmax output.
+
+    Parameters
+    ----------
+    layers : sequence of int
+        Units of each layer, input and output included: ``(784, 64, 10)``. Two sizes give softmax regression.
+    activation : str, default "relu"
+        Of the hidden layers: "relu", "sigmoid", "tanh", "identity", or "scaled_tanh", the improved sigmoid
+        1.7159 tanh(2 z / 3) of LeCun et al. (1998), also called "improved_sigmoid".
+    init : str, default "he"
+        How weights are drawn: "he", "lecun", "glorot" or "uniform", see ``fastmlp.initialization``. Biases are zero.
+    dtype : str or numpy.dtype, default "float32"
+        float32 or float64, of parameters and computation.
+    seed : int, default 0
+        Of the initial weights, 0 to 2**32 - 1.
+    mean, std : float or array_like of shape (n_features,), default 0 and 1
+        The network sees ``(x - mean) / std``, so it predicts from raw values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments outside these.
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> network = fastmlp.Network((784, 64, 10), mean=33.3, std=78.6)
+    >>> network.n_parameters
+    50890
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        activation: str = "relu",
+        init: str = "he",
+        dtype: DTypeLike = "float32",
+        seed: int = 0,
+        mean: ArrayLike = 0.0,
+        std: ArrayLike = 1.0,
+    ) -> None:
+        self.layers = checks.check_layers(layers)
+        self.activation = checks.check_choice("activation", ALIASES.get(activation, activation), ACTIVATIONS)
+        self.init = checks.check_choice("init", init, INITIALIZATIONS)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"dtype must be float32 or float64 (got {self.dtype})")
+        self.seed = checks.check_whole_number("seed", seed, 0, MAX_SEED)
+        self.mean = _statistic("mean", mean, self.n_features)
+        self.std = _statistic("std", std, self.n_features)
+        if not (self.std > 0).all():
+            raise ValueError("std must be > 0 for every feature; use 1 for a constant feature")
+        self.skip_background = False
+        """Whether zeros in the inputs are skipped; training sets it by the share of zeros it finds."""
+        generator = np.random.default_rng(self.seed)
+        self._weights = tuple(
+            _frozen(initial_weights(self.init, fan_in, fan_out, generator, self.dtype))
+            for fan_in, fan_out in zip(self.layers[:-1], self.layers[1:], strict=True)
+        )
+        self._biases = tuple(_frozen(np.zeros(fan_out, self.dtype)) for fan_out in self.layers[1:])
+        self._packed: NDArray[Any] | None = None
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike],
+        *,
+        activation: str = "relu",
+        init: str = "he",
+        seed: int = 0,
+        mean: ArrayLike = 0.0,
+        std: ArrayLike = 1.0,
+    ) -> Network:
+        """Make a network of given weights ``(fan_in, fan_out)`` and biases ``(fan_out,)``.
+
+        The dtype is float64 if the first weights are, else float32. The other parameters, and the errors raised, are
+        those of ``Network``; ``init`` and ``seed`` are recorded only.
+        """
+        first = np.asarray(weights[0])
+        dtype = np.dtype(np.float64 if first.dtype == np.float64 else np.float32)
+        layers = (first.shape[0], *(np.shape(bias)[0] for bias in biases))
+        network = cls(layers, activation, init, dtype, seed, mean, std)
+        network.weights, network.biases = weights, biases
+        return network
+
+    def __repr__(self) -> str:
+        return f"Network({self.layers}, activation={self.activation!r}, dtype={self.dtype.name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}
+
+    @property
+    def n_features(self) -> int:
+        """Units of the input layer."""
+        return self.layers[0]
+
+    @property
+    def n_classes(self) -> int:
+        """Units of the output layer."""
+        return self.layers[-1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(weight.size + bias.size for weight, bias in zip(self._weights, self._biases, strict=True))
+
+    @property
+    def weights(self) -> tuple[NDArray[Any], ...]:
+        """Read-only arrays ``(fan_in, fan_out)``, one per layer; assign a sequence of arrays to replace them."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, values: Sequence[ArrayLike]) -> None:
+        shapes = [weight.shape for weight in self._weights]
+        self._weights = self._replacement("weights", values, shapes)
+        self._packed = None
+
+    @property
+    def biases(self) -> tuple[NDArray[Any], ...]:
+        """Read-only arrays ``(fan_out,)``, one per layer; assign a sequence of arrays to replace them."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, values: Sequence[ArrayLike]) -> None:
+        shapes = [bias.shape for bias in self._biases]
+        self._biases = self._replacement("biases", values, shapes)
+        self._packed = None
+
+    def _replacement(
+        self, name: str, values: Sequence[ArrayLike], shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[NDArray[Any], ...]:
+        if len(values) != len(shapes):
+            raise ValueError(f"{name}: expected {len(shapes)} arrays (got {len(values)})")
+        arrays = []
+        for i, (value, shape) in enumerate(zip(values, shapes, strict=True)):
+            array = np.array(value, self.dtype, order="C")
+            if array.shape != shape:
+                raise ValueError(f"{name}[{i}] has shape {array.shape}, expected {shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name}[{i}] contains NaN or infinity")
+            arrays.append(_frozen(array))
+        return tuple(arrays)
+
+    def copy(self) -> Network:
+        """Return an independent network with the same parameters."""
+        twin = object.__new__(Network)
+        twin.__dict__.update(self.__getstate__())
+        return twin
+
+    def predict_proba(self, X: ArrayLike, *, threads: int | None = None) -> NDArray[Any]:
+        """Predict the probability of every class.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Raw values; bytes are not copied.
+        threads : int, optional
+            At most so many threads. Default: as many as this process may use.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), in the dtype of the network
+
+        Raises
+        ------
+        TypeError, ValueError
+            For samples that do not fit the network.
+        """
+        samples = checks.check_samples(X, self.n_features, self.dtype)
+        if not len(samples):
+            return np.zeros((0, self.n_classes), self.dtype)
+        return self._predictor(threads).probabilities(samples)
+
+    def predict(self, X: ArrayLike, *, threads: int | None = None) -> NDArray[np.int64]:
+        """Predict the most probable class; arguments and errors as for ``predict_proba``.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_samples,)
+        """
+        return self.predict_proba(X, threads=threads).argmax(axis=1)
+
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, threads: int | None = None) -> Evaluation:
+        """Compute the mean cross-entropy and the accuracy on labelled samples.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Raw values.
+        y : array_like of shape (n_samples,)
+            Labels 0 to n_classes - 1.
+        threads : int, optional
+            As for ``predict_proba``.
+
+        Returns
+        -------
+        Evaluation
+
+        Raises
+        ------
+        TypeError, ValueError
+            For samples or labels that do not fit the network, or no samples.
+        """
+        samples = checks.check_samples(X, self.n_features, self.dtype)
+        labels = checks.check_labels(y, len(samples), self.n_classes)
+        if not len(samples):
+            raise ValueError("X: no samples")
+        return Evaluation(*self._predictor(threads).evaluate(samples, labels))
+
+    def gradients(
+        self, X: ArrayLike, y: ArrayLike, *, l2: float = 0.0
+    ) -> tuple[list[NDArray[Any]], list[NDArray[Any]], float]:
+        """Compute the gradient of the loss over all samples as one mini-batch, with the compiled kernels.
+
+        Parameters
+        ----------
+        X, y
+            As for ``evaluate``.
+        l2 : float, default 0
+            The loss is the mean cross-entropy plus ``l2 / 2`` times the sum of squared weights.
+
+        Returns
+        -------
+        weight_gradients : list of ndarray of shape (fan_in, fan_out)
+        bias_gradients : list of ndarray of shape (fan_out,)
+        loss : float
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for ``evaluate``.
+        """
+        from fastmlp import engine
+        from fastmlp.kernels import optimizer
+
+        samples = checks.check_samples(X, self.n_features, self.dtype)
+        labels = checks.check_labels(y, len(samples), self.n_classes)
+        if not len(samples):
+            raise ValueError("X: no samples")
+        model = self.model()
+        memory = engine.TrainingMemory(
+            model,
+            self._weights,
+            self._biases,
+            batch_size=len(samples),
+            rule=optimizer.GRADIENT,
+            momentum=0.0,
+            l2=checks.check_number("l2", l2),
+            threads=1,
+        )
+        data = model.data(memory.layout, samples, labels, np.arange(len(samples), dtype=np.uint32))
+        losses = np.zeros(1)
+        # the rules sum -learning_rate times the gradient
+        calls, _ = memory.calls(data, np.array([-1.0]), losses, 0, 1, threads=1)
+        calls[0]()
+        return *memory.layout.unpack(memory.sums), float(losses[0])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a safetensors file; see ``fastmlp.model_file``."""
+        from fastmlp.model_file import write_model
+
+        write_model(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Network:
+        """Read a network that ``save`` wrote; no code in the file is run.
+
+        Raises
+        ------
+        ModelFormatError
+            If the file is missing, damaged, hostile or not a network of ours.
+        """
+        from fastmlp.model_file import read_model
+
+        return read_model(path)
+
+    def model(self) -> Model:
+        """What the kernels need to know of this network."""
+        from fastmlp.engine import Model
+
+        return Model(self.layers, self.activation, self.dtype, self.mean, self.std, self.skip_background)
+
+    def _predictor(self, threads: int | None) -> Predictor:
+        """A predictor of its own for each call, as several threads may predict at once; they share the parameters."""
+        from fastmlp import engine
+
+        count = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1)
+        model = self.model()
+        if self._packed is None:
+            self._packed = engine.pack(model, self._weights, self._biases)
+        return engine.Predictor(model, self._packed, count)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _statistic(name: str, value: ArrayLike, n_features: int) -> NDArray[np.float64]:
+    array = np.array(value, np.float64)
+    if array.shape not in ((), (n_features,)):
+        raise ValueError(f"{name} must be a number or have shape ({n_features},) (got shape {array.shape})")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite")
+    return _frozen(array)

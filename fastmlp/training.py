@@ -1,0 +1,442 @@
+"""Training: epochs, validation, early stopping and what is recorded on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastmlp import checks
+from fastmlp.errors import DivergedError, TrainingInterrupted
+from fastmlp.history import History
+from fastmlp.network import Network
+from fastmlp.shuffling import epoch_order
+from fastmlp.system import usable_cpus
+from fastmlp.team_size import TeamSize
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+# Progress is reported, and the number of threads reconsidered, about this often.
+SEGMENT_SECONDS = 0.1
+
+# The background of the inputs is skipped where fewer of the values than this differ from zero: at a half the dense
+# products are as fast.
+_SPARSE_DENSITY = 0.5
+
+# With a mean of many standard deviations, adding the background back would cost digits.
+_MAX_BACKGROUND = 64.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Attributes
+    ----------
+    epoch, epochs : int
+        The current epoch, from 1, and how many there are to be.
+    step, steps : int
+        Steps done and steps in all.
+    loss : float
+        Mean loss of the batches since the last report; NaN before the first.
+    validation_loss, validation_accuracy : float or None
+        Of the last validation.
+    samples_per_second : float
+        Speed of training so far.
+    elapsed_seconds, remaining_seconds : float
+        Seconds of training so far, and an estimate of those left.
+    message : str or None
+        What else is going on, such as "compiling kernels".
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    samples_per_second: float
+    elapsed_seconds: float
+    remaining_seconds: float
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The checked options of ``train``; see there."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    momentum: float
+    nesterov: bool
+    l2: float
+    shuffle: bool
+    drop_last: bool
+    seed: int
+    validations_per_epoch: int
+    patience: int | None
+    restore_best: bool
+
+    def steps_per_epoch(self, n: int) -> int:
+        """Mini-batches of an epoch of ``n`` samples."""
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    def rates(self, steps: int) -> NDArray[np.float64]:
+        """Learning rate of every step; "linear" and "cosine" fall from ``learning_rate`` towards 0."""
+        done = np.arange(steps) / max(steps, 1)
+        if self.schedule == "linear":
+            return self.learning_rate * (1.0 - done)
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + np.cos(np.pi * done))
+        return np.full(steps, self.learning_rate)
+
+
+def checked_recipe(n: int, **options: Any) -> Recipe:
+    """Check the options of ``train`` for ``n`` samples; raises TypeError or ValueError."""
+    whole, number = checks.check_whole_number, checks.check_number
+    patience = options["patience"]
+    recipe = Recipe(
+        epochs=whole("epochs", options["epochs"], 1, 10**9),
+        batch_size=min(whole("batch_size", options["batch_size"], 1), n),
+        learning_rate=number("learning_rate", options["learning_rate"], open_low=True),
+        schedule=checks.check_choice("schedule", options["schedule"], SCHEDULES),
+        momentum=number("momentum", options["momentum"], high=1.0),
+        nesterov=bool(options["nesterov"]),
+        l2=number("l2", options["l2"]),
+        shuffle=bool(options["shuffle"]),
+        drop_last=bool(options["drop_last"]),
+        seed=whole("seed", options["seed"], 0, (1 << 32) - 1),
+        validations_per_epoch=whole("validations_per_epoch", options["validations_per_epoch"], 1),
+        patience=None if patience is None else whole("patience", patience, 1),
+        restore_best=bool(options["restore_best"]),
+    )
+    if recipe.nesterov and recipe.momentum == 0:
+        raise ValueError("nesterov needs momentum > 0")
+    if recipe.validations_per_epoch > recipe.steps_per_epoch(n):
+        raise ValueError(
+            f"validations_per_epoch must be at most the {recipe.steps_per_epoch(n)} batches of an epoch "
+            f"(got {recipe.validations_per_epoch})"
+        )
+    return recipe
+
+
+def train(
+    network: Network,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    epochs: int,
+    batch_size: int = 32,
+    learning_rate: float = 0.1,
+    schedule: str = "constant",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    l2: float = 0.0,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    seed: int = 0,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    validations_per_epoch: int = 1,
+    patience: int | None = None,
+    restore_best: bool = True,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> History:
+    """Train a network in place by mini-batch gradient descent on the cross-entropy.
+
+    The result depends on the arguments and the type of CPU only, not on the number of threads.
+
+    Parameters
+    ----------
+    network : Network
+        Its weights and biases are replaced.
+    X : array_like of shape (n_samples, n_features)
+        Raw values; bytes are not copied.
+    y : array_like of shape (n_samples,)
+        Labels 0 to n_classes - 1.
+    epochs : int
+        Passes over the samples.
+    batch_size : int, default 32
+        Samples of a mini-batch; at most all.
+    learning_rate : float, default 0.1
+        Of the first step.
+    schedule : {"constant", "linear", "cosine"}, default "constant"
+        How the learning rate falls to 0 over all steps, if it does.
+    momentum : float, default 0
+        v <- momentum v - learning_rate gradient, w <- w + v; at least 0 and below 1.
+    nesterov : bool, default False
+        w <- w + momentum v - learning_rate gradient instead (Sutskever et al., 2013).
+    l2 : float, default 0
+        The loss of a batch has l2 / 2 times the sum of squared weights added; biases are not penalised.
+    shuffle : bool, default True
+        Whether each epoch has a new random order.
+    drop_last : bool, default False
+        Whether an incomplete last batch is left out instead of trained on.
+    seed : int, default 0
+        Of the order, 0 to 2**32 - 1.
+    validation : tuple of array_like, optional
+        Samples and labels to evaluate on.
+    validations_per_epoch : int, default 1
+        Evenly spaced over the epoch; each also measures the accuracy on all training samples.
+    patience : int, optional
+        Stop after so many validations in a row without a lower validation loss. Needs ``validation``.
+    restore_best : bool, default True
+        With ``patience``: end with the weights of the lowest validation loss instead of the last ones.
+    threads : int, optional
+        Use exactly so many threads (or fewer, if some would have nothing to do). Default: as many as help, at most
+        those this process may use.
+    progress : callable, optional
+        Called with a ``Progress`` about ten times a second and at each validation. If it raises, the training stops,
+        the network keeps what it learnt, and the exception is passed on.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments outside these; nothing is trained.
+    DivergedError
+        If the loss becomes NaN or infinite; the network keeps its last finite weights.
+    TrainingInterrupted
+        On Ctrl-C; the network keeps what it learnt.
+    """
+    samples = checks.check_samples(X, network.n_features, network.dtype)
+    labels = checks.check_labels(y, len(samples), network.n_classes)
+    if not len(samples):
+        raise ValueError("X: no samples")
+    recipe = checked_recipe(
+        len(samples), epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule,
+        momentum=momentum, nesterov=nesterov, l2=l2, shuffle=shuffle, drop_last=drop_last, seed=seed,
+        validations_per_epoch=validations_per_epoch, patience=patience, restore_best=restore_best,
+    )  # fmt: skip
+    held_out = None
+    if validation is not None:
+        held_out_samples = checks.check_samples(validation[0], network.n_features, network.dtype, "validation X")
+        if not len(held_out_samples):
+            raise ValueError("validation X: no samples")
+        held_out_labels = checks.check_labels(
+            validation[1], len(held_out_samples), network.n_classes, "validation y"
+        )
+        held_out = held_out_samples, held_out_labels
+    elif patience is not None:
+        raise ValueError("patience needs validation samples")
+    limit = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, 4096)
+    return _Training(network, samples, labels, recipe, held_out, limit, threads is None, progress).run()
+
+
+def input_density(X: NDArray[Any]) -> float:
+    """Share of the values that differ from zero, in at most 1000 samples spread over all."""
+    some = X[:: max(1, len(X) // 1000)]
+    return float(np.count_nonzero(some) / some.size)
+
+
+class _Training:
+    """One call of ``train``."""
+
+    def __init__(
+        self,
+        network: Network,
+        X: NDArray[Any],
+        y: NDArray[np.int32],
+        recipe: Recipe,
+        validation: tuple[NDArray[Any], NDArray[np.int32]] | None,
+        threads: int,
+        adaptive: bool,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        from fastmlp import engine
+
+        self.network, self.X, self.y, self.recipe, self.validation = network, X, y, recipe, validation
+        self.progress = progress
+        density = input_density(X)
+        network.skip_background = bool(
+            density < _SPARSE_DENSITY and float(np.abs(network.mean / network.std).max()) < _MAX_BACKGROUND
+        )
+        self.model = network.model()
+        self.rule = engine.rule_of(recipe.momentum, nesterov=recipe.nesterov)
+        self.steps_per_epoch = recipe.steps_per_epoch(len(X))
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.team_limit = min(threads, engine.useful_threads(self.model))
+        self.memory = engine.TrainingMemory(
+            self.model, network.weights, network.biases, batch_size=recipe.batch_size, rule=self.rule,
+            momentum=recipe.momentum, l2=recipe.l2, threads=self.team_limit,
+        )  # fmt: skip
+        self.predictor = engine.Predictor(self.model, self.memory.parameters, threads)
+        self.team_size = TeamSize(self.team_limit, adaptive=adaptive)
+        self.rates = recipe.rates(self.steps)
+        self.losses = np.full(self.steps, np.nan)
+        self.good = self.memory.parameters.copy()
+        self.best: tuple[float, int, NDArray[Any]] | None = None
+        self.since_best = 0
+        self.done = 0
+        self.reported = 0
+        self.report_due = 0.0
+        self.seconds_per_step = 0.0
+        self.validations: list[tuple[int, float, float, float, float]] = []
+        self.history = History(
+            steps_per_epoch=self.steps_per_epoch,
+            threads=self.team_limit,
+            input_path="background-skipping" if self.model.sparse else "dense",
+            input_density=density,
+        )
+
+    def run(self) -> History:
+        """Train, and leave the network with the weights that the options ask for, whatever happens."""
+        from fastmlp import engine
+
+        try:
+            self._compile()
+            with engine.Workers(self.team_limit) as self.workers:
+                for epoch in range(self.recipe.epochs):
+                    self._epoch(epoch)
+                    if self.history.stopped_early:
+                        break
+        except KeyboardInterrupt:
+            self.history.interrupted = True
+            raise TrainingInterrupted(self.history) from None
+        finally:
+            self._finish()
+        return self.history
+
+    def _compile(self) -> None:
+        """Compile or load all kernels that this training needs, before the clock of training starts."""
+        self._report("compiling kernels")
+        order = np.zeros(1, np.uint32)
+        data = self.model.data(self.memory.layout, self.X, self.y, order)
+        _, seconds = self.memory.calls(data, self.rates, self.losses, 0, 0, threads=1)
+        if self.validation is not None:
+            seconds += self.predictor.prepare(self.X, self.y)
+        self.history.compile_seconds = seconds
+
+    def _epoch(self, epoch: int) -> None:
+        """Visit all samples once, in segments that end at validations or after about ``SEGMENT_SECONDS``."""
+        order = epoch_order(len(self.X), self.recipe.seed, epoch, shuffle=self.recipe.shuffle)
+        data = self.model.data(self.memory.layout, self.X, self.y, order)
+        start = epoch * self.steps_per_epoch
+        rates, losses = (a[start : start + self.steps_per_epoch] for a in (self.rates, self.losses))
+        step = 0
+        for validation in range(1, self.recipe.validations_per_epoch + 1):
+            end = validation * self.steps_per_epoch // self.recipe.validations_per_epoch
+            while step < end:
+                length = end - step
+                if self.seconds_per_step > 0:
+                    length = max(1, min(length, int(SEGMENT_SECONDS / self.seconds_per_step)))
+                elif length > 1:
+                    length = min(length, 64)
+                self._segment(data, rates, losses, step, step + length, start)
+                step += length
+            if validation == self.recipe.validations_per_epoch:
+                self.history.epochs = epoch + 1
+            if self.validation is not None:
+                self._validate(*self.validation)
+                if self.history.stopped_early:
+                    return
+
+    def _segment(
+        self, data: Any, rates: NDArray[np.float64], losses: NDArray[np.float64], first: int, last: int, start: int
+    ) -> None:
+        """Run some steps of an epoch that begins at step ``start``, and keep the parameters if they are still finite."""
+        threads = self.team_size.current
+        calls, _ = self.memory.calls(data, rates, losses, first, last, threads)
+        began = time.perf_counter()
+        try:
+            self.workers.run(calls, self.memory.stop, self._report)
+        finally:
+            seconds = time.perf_counter() - began
+            before, self.done = self.done, start + self.memory.steps_done
+            self.history.training_seconds += seconds
+            if self.memory.diverged:
+                self._diverged()
+            np.copyto(self.good, self.memory.parameters)
+        if self.done > before:
+            self.seconds_per_step = seconds / (self.done - before)
+            self.team_size.record(threads, (self.done - before) / seconds)
+        self._report()
+
+    def _diverged(self) -> None:
+        """Go back to the last finite weights and say so."""
+        if not np.isfinite(self.memory.parameters).all():
+            np.copyto(self.memory.parameters, self.good)
+        self.best = None
+        step = self.done
+        raise DivergedError(
+            (step - 1) // self.steps_per_epoch + 1, step, float(self.rates[step - 1]), self.history
+        )
+
+    def _validate(self, X: NDArray[Any], y: NDArray[np.int32]) -> None:
+        """Evaluate on the validation and the training set; remember the best parameters; look whether to stop."""
+        loss, accuracy = self.predictor.evaluate(X, y)
+        _, training_accuracy = self.predictor.evaluate(self.X, self.y)
+        self.validations.append((self.done, loss, accuracy, training_accuracy, self.history.training_seconds))
+        if self.best is None or loss < self.best[0]:
+            keep = self.recipe.patience is not None and self.recipe.restore_best
+            self.best = loss, self.done, self.memory.parameters.copy() if keep else self.memory.parameters
+            self.since_best = 0
+        else:
+            self.since_best += 1
+            self.history.stopped_early = self.since_best == self.recipe.patience
+        self.report_due = 0.0
+        self._report()
+
+    def _report(self, message: str | None = None) -> None:
+        """Tell ``progress`` how far the training is, about ten times a second."""
+        if self.progress is None or (message is None and time.perf_counter() < self.report_due):
+            return
+        self.report_due = time.perf_counter() + 0.1
+        elapsed = self.history.training_seconds
+        recent = self.losses[self.reported : self.done]
+        last = self.validations[-1] if self.validations else None
+        self.progress(
+            Progress(
+                epoch=min(self.done // self.steps_per_epoch + 1, self.recipe.epochs),
+                epochs=self.recipe.epochs,
+                step=self.done,
+                steps=self.steps,
+                loss=float(recent.mean()) if len(recent) else self._last_loss(),
+                validation_loss=None if last is None else last[1],
+                validation_accuracy=None if last is None else last[2],
+                samples_per_second=self._samples() / elapsed if elapsed else 0.0,
+                elapsed_seconds=elapsed,
+                remaining_seconds=elapsed * (self.steps - self.done) / self.done if self.done else math.nan,
+                message=message,
+            )
+        )
+        self.reported = self.done
+
+    def _last_loss(self) -> float:
+        return float(self.losses[self.done - 1]) if self.done else math.nan
+
+    def _samples(self) -> int:
+        """Samples trained on; the last batch of an epoch may be incomplete."""
+        epochs, steps = divmod(self.done, self.steps_per_epoch)
+        per_epoch = min(len(self.X), self.steps_per_epoch * self.recipe.batch_size)
+        return epochs * per_epoch + steps * self.recipe.batch_size
+
+    def _finish(self) -> None:
+        """Give the network its weights and the history its arrays."""
+        parameters = self.memory.parameters
+        if self.best is not None:
+            self.history.best_step = self.best[1]
+            if self.recipe.patience is not None and self.recipe.restore_best:
+                parameters = self.best[2]
+                self.history.restored = True
+        if np.isfinite(parameters).all():
+            self.network.weights, self.network.biases = self.memory.layout.unpack(parameters)
+        history = self.history
+        history.batch_loss = self.losses[: self.done].copy()
+        history.samples = self._samples()
+        columns = list(zip(*self.validations, strict=True)) or [()] * 5
+        history.step = np.array(columns[0], np.int64)
+        history.validation_loss, history.validation_accuracy = np.array(columns[1], float), np.array(columns[2], float)
+        history.training_accuracy, history.elapsed_seconds = np.array(columns[3], float), np.array(columns[4], float)
+        history.phases = self.memory.phase_seconds(history.training_seconds)
