@@ -62,7 +62,7 @@ class Peer(ABC):
         seconds = 0.0
         for epoch in range(epochs):
             order = epoch_order(workload.n_train, seed, epoch)[: workload.samples_per_epoch]
-            prepared = self.prepare(order)
+            prepared = self.prepare(order.astype(np.int64))
             first = epoch * workload.steps_per_epoch
             start = time.perf_counter()
             self.train_epoch(prepared, rates[first : first + workload.steps_per_epoch])
@@ -91,9 +91,9 @@ class Peer(ABC):
         """Bring an epoch's order into the form that `train_epoch` takes, outside the clock."""
         return order
 
-    @abstractmethod
     def train_epoch(self, prepared: Any, rates: NDArray[Any]) -> None:
         """Train one epoch, a learning rate per batch, and return when it is really done."""
+        raise NotImplementedError("an adapter gives either this or a `train` of its own")
 
     @abstractmethod
     def loss_and_accuracy(self, part: str) -> tuple[float, float]:
@@ -108,6 +108,18 @@ def learning_rates(workload: Workload, steps: int) -> NDArray[np.float64]:
     if workload.schedule == "linear":
         return base * (1.0 - np.arange(steps) / steps)
     raise ValueError(f"schedule: the peers know 'constant' and 'linear' (got {workload.schedule!r})")
+
+
+def training_settings(workload: Workload) -> dict[str, Any]:
+    """Return the keywords that `fastmlp.train` and the NumPy twin share."""
+    return {
+        "batch_size": workload.batch_size,
+        "learning_rate": workload.learning_rate,
+        "schedule": workload.schedule,
+        "momentum": workload.momentum,
+        "nesterov": workload.nesterov,
+        "drop_last": True,
+    }
 
 
 def require_plain_sgd(workload: Workload, library: str) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from numpy.typing import NDArray
-
-from bench.peers.base import Peer
-from bench.peers.numpy_twin import training_settings
+from bench.peers.base import Peer, training_settings
 from bench.workload import Parameters, raw_data
-from fastmlp import Network, train
+from fastmlp import History, Network, train
+from fastmlp.system import usable_cpus
 
 
 class Fastmlp(Peer):
@@ -18,26 +15,18 @@ class Fastmlp(Peer):
 
     def setup(self) -> None:
         """Load the raw data and compile by training one batch."""
-        self.data = raw_data(self.workload)
+        workload, self.data = self.workload, raw_data(self.workload)
         self.network = Network(
-            self.workload.layers,
-            activation=self.workload.activation,
-            dtype=self.dtype,
-            seed=self.workload.seed,
-            mean=self.data.mean,
-            std=self.data.std,
+            workload.layers, workload.activation, dtype=self.dtype, mean=self.data.mean, std=self.data.std
         )
-        rows = slice(0, self.workload.batch_size)
-        history = train(
-            self.network,
-            self.data.X_train[rows],
-            self.data.y_train[rows],
-            epochs=1,
-            threads=self.threads,
-            **training_settings(self),
-        )
-        self.compile_seconds = history.compile_seconds
-        self.input_path = ""
+        # With all threads, fastmlp is asked as users ask it: it takes as many as help.
+        self.limit = None if self.threads == usable_cpus() > 1 else self.threads
+        self.compile_seconds = self._train(1, 0, samples=workload.batch_size).compile_seconds
+
+    def _train(self, epochs: int, seed: int, samples: int | None = None) -> History:
+        X, y = self.data.X_train[:samples], self.data.y_train[:samples]
+        settings = training_settings(self.workload)
+        return train(self.network, X, y, epochs=epochs, seed=seed, threads=self.limit, **settings)
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Copy weights into the network."""
@@ -51,25 +40,11 @@ class Fastmlp(Peer):
     def train(self, epochs: int, seed: int) -> float:
         """Train in one call, timed from outside: all preparation that the call does counts."""
         start = time.perf_counter()
-        history = train(
-            self.network,
-            self.data.X_train,
-            self.data.y_train,
-            epochs=epochs,
-            seed=seed,
-            threads=self.threads,
-            **training_settings(self),
-        )
+        history = self._train(epochs, seed)
         seconds = time.perf_counter() - start
         self.input_path = history.input_path
         return seconds
 
-    def train_epoch(self, prepared: Any, rates: NDArray[Any]) -> None:
-        """Not used: `train` runs all epochs in one call."""
-        raise NotImplementedError
-
     def loss_and_accuracy(self, part: str) -> tuple[float, float]:
         """Evaluate through the public method."""
-        X, y = self.data.part(part)
-        loss, accuracy = self.network.evaluate(X, y, threads=self.threads)
-        return loss, accuracy
+        return self.network.evaluate(*self.data.part(part), threads=self.limit)
