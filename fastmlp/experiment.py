@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh", "identity")
 ACTIVATION_ALIASES = {"improved_sigmoid": "scaled_tanh"}
-INITIALISATIONS = ("he", "lecun", "glorot", "uniform")
+INITIALIZATIONS = ("he", "lecun", "glorot", "uniform")
 SCHEDULES = ("constant", "linear", "cosine")
 DTYPES = ("float32", "float64")
 
 SCHEMA_VERSION = 1
+
+_BATCH_AT_ONCE = 512  # samples; larger batches are summed up from pieces
 
 Status = Literal["finished", "stopped early", "interrupted", "diverged"]
 
@@ -263,7 +265,8 @@ def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> i
         batch_size=min(settings.batch_size, n_train),
         steps=steps,
         momentum=settings.momentum > 0,
-        copies=2 if settings.restore_best else 1,
+        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones
+        copies=2 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None),
         threads=settings.threads or usable_cpus(),
     )
     available = available_memory()

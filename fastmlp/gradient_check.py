@@ -94,8 +94,8 @@ def check_gradients(
     ValueError
         If the network is not float64, or X and y do not fit it.
     """
-    if network.dtype != "float64":
-        raise ValueError(f"gradients can be checked in float64 only (the network is {network.dtype})")
+    if network.dtype != np.float64:
+        raise ValueError(f"gradients can be checked in float64 only (the network is {network.dtype.name})")
     network = network.copy()
     weight_gradients, bias_gradients, _ = network.gradients(X, y, l2=l2)
     samples = np.asarray(X), np.asarray(y)

@@ -56,7 +56,7 @@ def training_bytes(
     # each thread holds activations and their gradients; evaluation goes through at least 512 samples at a
     # time
     activations = 2 * sum(layers) * max(batch_size, 512) * size * threads
-    return parameters + activations + 8 * steps
+    return parameters + activations + 24 * steps  # loss and learning rate of each step, and a copy
 
 
 def human_bytes(count: int) -> str:

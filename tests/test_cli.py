@@ -1,7 +1,5 @@
 """The command line's manners: help, mistakes, exit codes, colour, start-up."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import json
@@ -369,3 +367,12 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     print_columns(("name", "count"), [("a", "1"), ("longer", "1,000")])
     assert capsys.readouterr().out == "name    count\na           1\nlonger  1,000\n"
+
+
+def test_the_command_line_knows_the_names_that_the_library_knows() -> None:
+    """They are listed twice so that the help need not import NumPy."""
+    from fastmlp import experiment, initialization, network, training
+
+    assert sorted(experiment.ACTIVATIONS) == sorted(network.ACTIVATIONS)
+    assert sorted(experiment.INITIALIZATIONS) == sorted(initialization.INITIALIZATIONS)
+    assert sorted(experiment.SCHEDULES) == sorted(training.SCHEDULES)

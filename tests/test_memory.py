@@ -1,7 +1,5 @@
 """Memory estimates in unbounded integers."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import pytest

@@ -1,7 +1,5 @@
 """Precision, recall and the confusion matrix against counting by hand."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import numpy as np

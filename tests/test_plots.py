@@ -1,7 +1,5 @@
 """Figures show the numbers they are given, whatever these are, and touch no state outside themselves."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import subprocess
@@ -111,7 +109,7 @@ def test_average_of_runs() -> None:
 def test_confusion_figure_prints_every_count_and_colours_errors_only() -> None:
     confusion = np.array([[90, 3, 0], [0, 80, 1], [2, 0, 70]])
     figure = confusion_figure(confusion, "title", labels=["cat", "dog", "owl"])
-    axes = figure.axes[0]
+    axes: Any = figure.axes[0]
     assert sorted(int(text.get_text()) for text in axes.texts) == [1, 2, 3, 70, 80, 90]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog", "owl"]
     image = axes.images[0]

@@ -1,7 +1,5 @@
 """The run folder is claimed before training and never harmed by what goes wrong later."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import json

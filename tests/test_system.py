@@ -1,7 +1,5 @@
 """What fastmlp believes about the machine."""
 
-# ruff: noqa: D103 - the name of a test is its claim
-
 from __future__ import annotations
 
 import os

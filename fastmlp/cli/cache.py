@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from fastmlp.cli.base import Command, LazyGroup
-from fastmlp.cli.options import json_option
-from fastmlp.cli.output import print_fields, print_json
+from fastmlp.cli.options import json_option, option
+from fastmlp.cli.output import note, print_fields, print_json, seconds
+from fastmlp.cli.types import OneOf
+from fastmlp.experiment import DTYPES
 from fastmlp.memory import human_bytes
 
 cache = LazyGroup(
@@ -66,6 +68,36 @@ def cache_clear(as_json: bool) -> None:
         print_json({"command": "cache clear", "freed_bytes": freed})
     else:
         click.echo(f"{human_bytes(freed)} freed")
+
+
+@click.command(
+    cls=Command,
+    name="warm",
+    examples=[
+        ("fastmlp cache warm", "everything"),
+        ("fastmlp cache warm --dtype float32", "only what training by default needs"),
+    ],
+)
+@option("Kernels", "--dtype", type=OneOf(DTYPES), help="Only the kernels for these numbers. Default: all.")
+@json_option()
+def cache_warm(dtype: str | None, as_json: bool) -> None:
+    """Compile everything now, so that no training has to wait.
+
+    Kernels that are in the cache already are loaded, which takes a moment.
+    """
+    from fastmlp.warmup import compile_kernels
+
+    if cache_state()["folder"] is None:
+        note(f"there is no cache ({cache_state()['reason']}): this warms up nothing but this process")
+    steps = []
+    for network_dtype, input_dtype, spent in compile_kernels((dtype,) if dtype else DTYPES):
+        note(f"{network_dtype} networks on {input_dtype} inputs: {seconds(spent)}")
+        steps.append({"dtype": network_dtype, "input_dtype": input_dtype, "seconds": spent})
+    state = cache_state()
+    if as_json:
+        print_json({"command": "cache warm", "steps": steps, **state})
+    else:
+        click.echo(f"Kernel cache: {describe_cache(state)}")
 
 
 def cache_state() -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _description(network: Network) -> dict[str, Any]:
         "activation": network.activation,
         "init": network.init,
         "seed": network.seed,
-        "dtype": network.dtype,
+        "dtype": network.dtype.name,
         "mean": network.mean,
         "std": network.std,
     }
@@ -81,13 +81,13 @@ def _description(network: Network) -> dict[str, Any]:
 
 def _fields(network: Network) -> list[tuple[str, str]]:
     """Return what holds for the whole network, for people."""
-    per_feature = hasattr(network.mean, "shape")
-    scaling = "per feature" if per_feature else f"(x - {network.mean:.6g}) / {network.std:.6g}"
+    per_feature = network.mean.ndim > 0 or network.std.ndim > 0
+    scaling = "per feature" if per_feature else f"(x - {float(network.mean):.6g}) / {float(network.std):.6g}"
     return [
         ("Network", network_name(network.layers)),
         ("Parameters", f"{network.n_parameters:,}"),
         ("Activation", f"{network.activation}, then softmax"),
-        ("Numbers", network.dtype),
+        ("Numbers", network.dtype.name),
         ("Initial weights", f"{network.init}, seed {network.seed}"),
         ("Standardisation", scaling),
     ]
@@ -118,7 +118,10 @@ def _training_fields(record: dict[str, Any]) -> list[tuple[str, str]]:
         settings, result, data = record["settings"], record["result"], record["data"]
         fields.append(("Trained", f"{record['finished']}, {record['status']}"))
         fields.append(
-            ("Data", f"{data['name']}, {data['train_samples']:,} samples, {data['fingerprint'][:16]}")
+            (
+                "Data",
+                f"{data['name']}, {data['train_samples']:,} samples, fingerprint {data['fingerprint'][:16]}",
+            )
         )
         schedule = (
             f"{settings['schedule']} schedule, momentum {settings['momentum']:g}, l2 {settings['l2']:g}"

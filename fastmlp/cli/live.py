@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from fastmlp.cli.output import note, percent, printable, seconds
 if TYPE_CHECKING:
     from fastmlp.training import Progress
 
+_PATIENCE_SECONDS = 1.5  # before saying what one is waiting for
 _PLAIN_SECONDS = 3.0  # between lines where nothing can be overwritten, such as a log file
 
 
@@ -32,9 +36,9 @@ class TrainingDisplay:
     def __init__(self, preferences: Preferences, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._live: Any = None
-        self._last_line = -_PLAIN_SECONDS
-        self._last_epoch = 0
-        self._message: str | None = None
+        self._shown = -_PLAIN_SECONDS
+        self._newest: Progress | None = None
+        self._pending: threading.Timer | None = None
         if not quiet and is_terminal():
             self._live = _rich_live(preferences)
 
@@ -42,8 +46,11 @@ class TrainingDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._announce(None)
         if self._live is not None:
             self._live.stop()
+        elif self._newest is not None and not self._quiet:
+            note("  ".join(_describe(self._newest)))
 
     def tell(self, text: str) -> None:
         """Say something on a line of its own, above the live line."""
@@ -54,25 +61,37 @@ class TrainingDisplay:
         else:
             note(text)
 
+    def _announce(self, message: str | None) -> None:
+        """Say what one is waiting for, but only if it takes a while: mostly the cache is warm."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        if message is not None:
+            text = f"{message} (once per version and machine; half a minute or less) ..."
+            self._pending = threading.Timer(_PATIENCE_SECONDS, self.tell, [text])
+            self._pending.daemon = True
+            self._pending.start()
+
     def __call__(self, progress: Progress) -> None:
         """Show where the training is."""
         if self._quiet:
             return
         if progress.message:
-            if progress.message != self._message:
-                self._message = progress.message
-                self.tell(f"{progress.message} ...")
+            self._announce(progress.message)
             return
+        self._announce(None)
+        if self._newest is not None and progress.step == self._newest.step:
+            progress = dataclasses.replace(progress, loss=self._newest.loss)  # of one batch only otherwise
+        self._newest = progress
         if self._live is not None:
             if not self._live.is_started:
                 self._live.start()
-            self._live.update(_line(progress, with_bar=True), refresh=True)
+            self._live.update(_with_bar(progress, self._live.console.width), refresh=True)
             return
         now = time.monotonic()
-        is_last = progress.step == progress.steps
-        if is_last or now - self._last_line >= _PLAIN_SECONDS:
-            self._last_line = now
-            note(str(_line(progress, with_bar=False)))
+        if now - self._shown >= _PLAIN_SECONDS and progress.step < progress.steps:
+            self._shown = now
+            note("  ".join(_describe(progress)))
 
 
 def is_terminal() -> bool:
@@ -93,23 +112,33 @@ def _rich_live(preferences: Preferences) -> Any:
     )
 
 
-def _line(progress: Progress, *, with_bar: bool) -> Any:
-    """Return the line: rich's text with a bar, or a plain string."""
-    digits = len(str(progress.epochs))
-    parts = [
-        f"epoch {progress.epoch:>{digits}}/{progress.epochs}",
-        f"loss {progress.loss:.4f}",
-    ]
+def _describe(progress: Progress) -> list[str]:
+    """Return what the line says, leaving out what is not known yet: loss, accuracy, time left."""
+    parts = [f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}"]
+    if math.isfinite(progress.loss):
+        parts.append(f"loss {progress.loss:.4f}")
     if progress.validation_accuracy is not None:
         parts.append(f"test accuracy {percent(progress.validation_accuracy)}")
-    parts += [f"{progress.samples_per_second:,.0f} samples/s", f"{seconds(progress.remaining_seconds)} left"]
-    if not with_bar:
-        return "  ".join(parts)
+    parts.append(f"{progress.samples_per_second:,.0f} samples/s")
+    left = progress.remaining_seconds
+    if math.isfinite(left):
+        parts.append(f"{left:.0f} s left" if left < 60 else f"{seconds(left)} left")
+    return parts
+
+
+def _with_bar(progress: Progress, columns: int) -> Any:
+    """Return the line with a bar as wide as the terminal allows."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
+    first, *others = _describe(progress)
+    room = columns - len("  ".join([first, *others])) - 3
+    bar = ProgressBar(total=progress.steps, completed=progress.step, width=min(room, 30))
+    cells = [first, bar, *others] if room >= 5 else [first, *others]
     table = Table.grid(padding=(0, 2))
-    table.add_row(parts[0], ProgressBar(total=progress.steps, completed=progress.step, width=24), *parts[1:])
+    for _ in cells:
+        table.add_column(no_wrap=True, overflow="crop")
+    table.add_row(*cells)
     return table
 
 

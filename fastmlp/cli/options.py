@@ -9,7 +9,7 @@ import click
 
 from fastmlp.cli.base import SectionOption
 from fastmlp.cli.types import FiniteNumber, HiddenLayers, OneOf, Seed, Threads, WholeNumber
-from fastmlp.experiment import ACTIVATION_ALIASES, ACTIVATIONS, DEFAULTS, DTYPES, INITIALISATIONS, SCHEDULES
+from fastmlp.experiment import ACTIVATION_ALIASES, ACTIVATIONS, DEFAULTS, DTYPES, INITIALIZATIONS, SCHEDULES
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -76,7 +76,7 @@ def init_option() -> Decorator:
     return option(
         NETWORK,
         "--init",
-        type=OneOf(INITIALISATIONS),
+        type=OneOf(INITIALIZATIONS),
         default=DEFAULTS.init,
         help="Random initial weights: normal (he, lecun) or uniform (glorot; uniform: -1 to 1).",
     )
@@ -217,6 +217,6 @@ def _validation_options() -> Sequence[Decorator]:
             TRAINING,
             "--keep-last",
             is_flag=True,
-            help="Keep the last weights, not those of the smallest validation loss.",
+            help="With --patience: keep the last weights, not those of the smallest validation loss.",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +23,15 @@ from fastmlp.cli.options import (
     option,
     training_options,
 )
-from fastmlp.cli.output import note, percent, print_fields, print_json, seconds
+from fastmlp.cli.output import note, percent, print_fields, print_json, printable, seconds
 from fastmlp.cli.types import WholeNumber
+from fastmlp.errors import FastmlpError
 from fastmlp.experiment import Settings, run_training
 from fastmlp.runs import RunFolderError, network_name
 
 if TYPE_CHECKING:
-    from fastmlp.experiment import Outcome
+    from fastmlp.errors import FastmlpError
+from fastmlp.experiment import Outcome
 
 
 @click.command(
@@ -88,12 +91,24 @@ def train(
     except RunFolderError as error:
         hint = "; use --force to replace its files" if "not empty" in str(error) else ""
         raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
+    except FastmlpError:
+        raise
+    except ValueError as error:
+        raise _as_usage_error(error) from error
     report_compile_time(outcome.history.compile_seconds, quiet=quiet)
     if as_json:
         print_json({"command": "train", "run": outcome.run, **outcome.summary()})
     else:
         print_fields(_fields(outcome))
     _finish(ctx, outcome, quiet=quiet)
+
+
+def _as_usage_error(error: ValueError) -> Exception:
+    """Return an error about a setting that does not fit the data as one about the option."""
+    name, _, rest = str(error).partition(" ")
+    if name not in {field.name for field in dataclasses.fields(Settings)}:
+        return error
+    return click.UsageError(f"--{name.replace('_', '-')}: {rest}")
 
 
 def _check_combinations(settings: Settings, output: Path | None) -> None:
@@ -122,13 +137,14 @@ def _terminating_like_ctrl_c() -> Iterator[None]:
 def _fields(outcome: Outcome) -> list[tuple[str, str]]:
     """Return the result for people."""
     history, network = outcome.history, outcome.network
+    epochs = "1 epoch" if history.epochs == 1 else f"{history.epochs} epochs"
     compiling = "from the cache" if history.compile_seconds < 1.0 else "once per version and machine"
     return [
         ("Network", f"{network_name(network.layers)}, {network.activation}"),
         ("Parameters", f"{network.n_parameters:,}"),
         ("Test loss", f"{outcome.test.loss:.4f}"),
         ("Test accuracy", percent(outcome.test.accuracy)),
-        ("Training time", f"{seconds(history.training_seconds)} ({history.epochs} epochs)"),
+        ("Training time", f"{seconds(history.training_seconds)} ({epochs})"),
         ("Compile time", f"{seconds(history.compile_seconds)} ({compiling})"),
         ("Speed", f"{history.samples_per_second:,.0f} samples/s"),
         ("Threads", f"{history.threads}"),
@@ -143,7 +159,8 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
 def _finish(ctx: click.Context, outcome: Outcome, *, quiet: bool) -> None:
     """Leave with the exit code that says how the training ended."""
     if outcome.status == "diverged":
-        click.echo(f"Error: {outcome.error} in {outcome.run}", err=True)
+        error = click.style("Error:", fg="red", bold=True)
+        click.echo(f"{error} {outcome.error}. The weights are in {printable(str(outcome.run))}", err=True)
         ctx.exit(FAILED)
     if outcome.status == "interrupted":
         if not quiet:
