@@ -6,10 +6,10 @@ A bare `pytest` runs the checks on small networks and times nothing; `pytest --b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.implementations import BY_NAME, IMPLEMENTATIONS, Implementation
 from bench.peers.base import Peer, learning_rates
@@ -121,7 +121,7 @@ clock = WorkerClock()
 
 @pytest.mark.benchmark(timer=clock)
 @pytest.mark.parametrize("workload", TIMED.values(), ids=TIMED.keys())
-def test_training_throughput(benchmark: BenchmarkFixture, worker: Worker, workload: Workload) -> None:
+def test_training_throughput(benchmark: Any, worker: Worker, workload: Workload) -> None:
     """Time epochs from the initial weights, warm, compile time apart; a missed accuracy target fails."""
     benchmark.group = f"training, {workload.name}, batch {workload.batch_size}, {workload.n_train} samples"
     benchmark.extra_info["compile_seconds"] = worker.call("build", workload)

@@ -12,6 +12,7 @@ import pickle
 import resource
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from bench.implementations import BY_NAME
@@ -43,9 +44,9 @@ class Session:
         self.peer.train(CHECKED_EPOCHS, seed)
         return self.peer.evaluate("test")
 
-    def train(self, epochs: int, seed: int) -> float:
-        """Train from the initial weights and return the seconds of the training alone."""
-        self.peer.reset()
+    def train(self, epochs: int, seed: int, weights_seed: int | None = None) -> float:
+        """Train from initial weights, the workload's or others; return the seconds of the training alone."""
+        self.peer.reset(weights_seed)
         return self.peer.train(epochs, seed)
 
     def evaluate(self, part: str) -> Measured:
@@ -80,8 +81,14 @@ class Session:
 
     def peak_memory_bytes(self) -> int:
         """Return the largest resident size that this process has had."""
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        try:
+            status = Path("/proc/self/status").read_text()
+        except FileNotFoundError:
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        # Linux's ru_maxrss begins with the size of the parent at the fork; this mark begins at zero.
+        (high_water_mark,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(high_water_mark.split()[1]) * 1024
 
 
 def serve(session: Session, requests: BinaryIO, answers: BinaryIO) -> None:

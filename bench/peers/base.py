@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,9 +48,10 @@ class Peer(ABC):
         self.setup()
         self.reset()
 
-    def reset(self) -> None:
-        """Go back to the initial weights, the same for every implementation."""
-        self.set_parameters(initial_parameters(self.workload, self.dtype))
+    def reset(self, seed: int | None = None) -> None:
+        """Go back to initial weights, the same for everyone: those of the workload, or of a seed."""
+        workload = self.workload if seed is None else replace(self.workload, seed=seed)
+        self.set_parameters(initial_parameters(workload, self.dtype))
 
     def train(self, epochs: int, seed: int) -> float:
         """Train on from the present weights and return the seconds that it took.

@@ -22,6 +22,10 @@ class ScikitLearn(Peer):
         """Create the classifier; its first `partial_fit` allocates the weights."""
         workload = self.workload
         require_plain_sgd(workload, "scikit-learn")
+        if workload.schedule != "constant":
+            raise ValueError(
+                "scikit-learn: its partial_fit knows no falling learning rate that others know too"
+            )
         self.parts = standardised(self)
         self.classes = np.arange(workload.layers[-1])
         self.classifier = neural_network.MLPClassifier(

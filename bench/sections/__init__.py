@@ -1,0 +1,1 @@
+"""The sections of the report: each measures one thing and writes one results file."""
