@@ -176,7 +176,9 @@ def train_baseline(
             losses.append(network.loss(activations[-1], y[rows], l2))
             weight_gradients, bias_gradients = network.backward(activations, y[rows])
             if l2:
-                weight_gradients = [g + dtype(l2) * w for g, w in zip(weight_gradients, network.weights, strict=True)]
+                weight_gradients = [
+                    g + dtype(l2) * w for g, w in zip(weight_gradients, network.weights, strict=True)
+                ]
             for p, v, gradient in zip(parameters, velocities, weight_gradients + bias_gradients, strict=True):
                 step = rate * gradient
                 v[...] = mu * v - step

@@ -30,14 +30,18 @@ def check_whole_number(name: str, value: object, low: int, high: int | None = No
     return int(value)
 
 
-def check_number(name: str, value: object, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
+def check_number(
+    name: str, value: object, *, low: float = 0.0, high: float = math.inf, open_low: bool = False
+) -> float:
     """Return ``value`` as a finite float with ``low <= value < high`` (``low < value`` if ``open_low``).
 
     Raises
     ------
     TypeError, ValueError
     """
-    expected = f"a finite number {'>' if open_low else '>='} {low:g}" + (f" and < {high:g}" if high < math.inf else "")
+    expected = f"a finite number {'>' if open_low else '>='} {low:g}" + (
+        f" and < {high:g}" if high < math.inf else ""
+    )
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {expected} (got {value!r})")
     number = float(value)
@@ -115,7 +119,9 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int, name: str = "y") 
     """
     array = np.asarray(y)
     if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, one label per sample (got {array.ndim} dimensions)")
+        raise ValueError(
+            f"{name} must be one-dimensional, one label per sample (got {array.ndim} dimensions)"
+        )
     if len(array) != n_samples:
         raise ValueError(f"{n_samples} samples but {len(array)} labels in {name}")
     if array.dtype.kind not in "buif":

@@ -135,7 +135,9 @@ class Workers:
         except (RuntimeError, threading.BrokenBarrierError) as error:
             together.abort()
             self._pool.shutdown()
-            raise RuntimeError(f"could not start {count} threads at the same time; ask for fewer: {error}") from error
+            raise RuntimeError(
+                f"could not start {count} threads at the same time; ask for fewer: {error}"
+            ) from error
 
     def __enter__(self) -> Workers:
         return self
@@ -143,7 +145,9 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def run(self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]) -> None:
+    def run(
+        self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]
+    ) -> None:
         """Make one call per thread and return when all are done; at most ``count`` calls.
 
         Parameters
@@ -230,7 +234,13 @@ class TrainingMemory:
         return int(self.control[batch.DONE])
 
     def calls(
-        self, data: Data, rates: NDArray[np.float64], losses: NDArray[np.float64], first: int, last: int, threads: int
+        self,
+        data: Data,
+        rates: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        first: int,
+        last: int,
+        threads: int,
     ) -> tuple[list[Callable[[], object]], float]:
         """The calls that run steps ``first .. last - 1`` on some threads, and the seconds spent compiling."""
         self.control[:] = 0
@@ -241,7 +251,18 @@ class TrainingMemory:
         def arguments(thread: int) -> tuple[Any, ...]:
             team = Team(thread, threads, counters, self.control)
             memory = self.memories[thread]
-            return (self.layout.layers, self.options, data, memory, team, rates, losses, self.times, first, last)
+            return (
+                self.layout.layers,
+                self.options,
+                data,
+                memory,
+                team,
+                rates,
+                losses,
+                self.times,
+                first,
+                last,
+            )
 
         kernel, seconds = batch.train_batches.prepare(*arguments(0))
         return [partial(kernel, *arguments(thread)) for thread in range(threads)], seconds
@@ -286,7 +307,9 @@ class Predictor:
 
     def prepare(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
         """Compile or load the kernel for samples of this type; returns the seconds that took."""
-        kernel_arguments = self._arguments(X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1)
+        kernel_arguments = self._arguments(
+            X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1
+        )
         return bulk.predict_pieces.prepare(*kernel_arguments[0])[1]
 
     def _run(
@@ -316,7 +339,8 @@ class Predictor:
         losses, correct = np.zeros(pieces), np.zeros(pieces, np.int64)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), np.zeros(bulk.CONTROL_WORDS, np.int64))
         return [
-            (layout.layers, options, data, memory, team, losses, correct, out) for memory in self._memories[:threads]
+            (layout.layers, options, data, memory, team, losses, correct, out)
+            for memory in self._memories[:threads]
         ]
 
     def _reserve(self, rows: int, threads: int) -> Layout:

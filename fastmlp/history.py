@@ -98,7 +98,14 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one row per validation; ``training_loss`` is the mean over the batches since the one before."""
-        names = ["step", "epoch", "training_loss", "validation_loss", "validation_accuracy", "training_accuracy"]
+        names = [
+            "step",
+            "epoch",
+            "training_loss",
+            "validation_loss",
+            "validation_accuracy",
+            "training_accuracy",
+        ]
         with open(path, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - as above
             writer = csv.writer(file)
             writer.writerow([*names, "elapsed_seconds"])

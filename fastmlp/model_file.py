@@ -28,7 +28,10 @@ FORMAT = 1
 MAX_DESCRIPTION = 1 << 20
 
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_FOREIGN = {b"PK\x03\x04": "a zip archive, as PyTorch and NumPy write", b"\x89HDF": "an HDF5 file, as Keras writes"}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive, as PyTorch and NumPy write",
+    b"\x89HDF": "an HDF5 file, as Keras writes",
+}
 _DESCRIPTION = {"format", "version", "layers", "activation", "init", "dtype", "seed", "skip_background"}
 
 
@@ -109,10 +112,14 @@ def _content(path: Path) -> bytes:
     if not content:
         raise ModelFormatError(f"{path}: file is empty")
     if content.startswith(_PICKLES):
-        raise ModelFormatError(f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code")
+        raise ModelFormatError(
+            f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code"
+        )
     for start, name in _FOREIGN.items():
         if content.startswith(start):
-            raise ModelFormatError(f"{path}: this is {name}; fastmlp loads the safetensors files that it writes")
+            raise ModelFormatError(
+                f"{path}: this is {name}; fastmlp loads the safetensors files that it writes"
+            )
     return content
 
 
@@ -128,7 +135,9 @@ def _network(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Netw
     if not isinstance(text, str):
         raise ModelFormatError("not a fastmlp model: the metadata entry 'fastmlp' is missing")
     if len(text) > MAX_DESCRIPTION:
-        raise ModelFormatError(f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read")
+        raise ModelFormatError(
+            f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read"
+        )
     description = json.loads(text)
     if not isinstance(description, dict):
         raise ModelFormatError("the description is not a JSON object")

@@ -221,7 +221,9 @@ def train(
     )  # fmt: skip
     held_out = None
     if validation is not None:
-        held_out_samples = checks.check_samples(validation[0], network.n_features, network.dtype, "validation X")
+        held_out_samples = checks.check_samples(
+            validation[0], network.n_features, network.dtype, "validation X"
+        )
         if not len(held_out_samples):
             raise ValueError("validation X: no samples")
         held_out_labels = checks.check_labels(
@@ -343,7 +345,13 @@ class _Training:
                     return
 
     def _segment(
-        self, data: Any, rates: NDArray[np.float64], losses: NDArray[np.float64], first: int, last: int, start: int
+        self,
+        data: Any,
+        rates: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        first: int,
+        last: int,
+        start: int,
     ) -> None:
         """Run some steps of an epoch that begins at step ``start``, and keep the parameters if they are still finite."""
         threads = self.team_size.current
@@ -437,6 +445,12 @@ class _Training:
         history.samples = self._samples()
         columns = list(zip(*self.validations, strict=True)) or [()] * 5
         history.step = np.array(columns[0], np.int64)
-        history.validation_loss, history.validation_accuracy = np.array(columns[1], float), np.array(columns[2], float)
-        history.training_accuracy, history.elapsed_seconds = np.array(columns[3], float), np.array(columns[4], float)
+        history.validation_loss, history.validation_accuracy = (
+            np.array(columns[1], float),
+            np.array(columns[2], float),
+        )
+        history.training_accuracy, history.elapsed_seconds = (
+            np.array(columns[3], float),
+            np.array(columns[4], float),
+        )
         history.phases = self.memory.phase_seconds(history.training_seconds)

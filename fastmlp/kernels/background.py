@@ -20,7 +20,7 @@ from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.dense import sum_samples
 from fastmlp.kernels.layout import GRANULE, MARK, WORD
-from fastmlp.kernels.machine import count_trailing_zeros, prefetch
+from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
@@ -52,7 +52,20 @@ ONE = np.uint64(1)
 
 @phase
 def gather(
-    x, n_features, order, first, samples, rows, origin, factor, from_input, to_input, width, a, capacity, nonzero
+    x,
+    n_features,
+    order,
+    first,
+    samples,
+    rows,
+    origin,
+    factor,
+    from_input,
+    to_input,
+    width,
+    a,
+    capacity,
+    nonzero,
 ):
     """``a = (x - origin) * factor`` for the samples of a mini-batch, and where it is not zero.
 
@@ -76,31 +89,36 @@ def gather(
         ``[inputs / MARK][capacity]``: bit i of a word says whether input i of its range differs from the background.
     """
     block = VECTORS * lanes_of(a)
-    for mark in range(from_input // MARK, (to_input + MARK - 1) // MARK):
-        for row in range(rows):
-            bits = np.uint64(0)
-            for i in range(mark * MARK, (mark + 1) * MARK, block):
-                tile = zeros(a, 1, VECTORS)
-                if row < samples and i < n_features:
-                    start = np.int64(get(order, first + row)) * n_features + i
-                    if start + block <= len(x):  # beyond the last feature the factor is zero
-                        tile = load_as(a, x, start, 0, 1, VECTORS)
-                    else:
-                        tile = load_last(a, x, start, (i // width * capacity + row) * width + i % width)
-                    tile = subtract(tile, load(origin, i, 0, 1, VECTORS))
-                    tile = multiply(tile, load(factor, i, 0, 1, VECTORS))
-                    bits |= nonzero_bits(tile) << np.uint64(i % MARK)
-                store(a, (i // width * capacity + row) * width + i % width, 0, tile)
-            put(nonzero, mark * capacity + row, bits)
+    whole = n_features // block * block
+    for i in range(from_input, (to_input + MARK - 1) // MARK * MARK, block):
+        target = i // width * capacity * width + i % width
+        word = i // MARK * capacity
+        tile_origin, tile_factor = load(origin, i, 0, 1, VECTORS), load(factor, i, 0, 1, VECTORS)
+        fast = samples if i < whole else 0
+        for row in range(fast):
+            tile = load_as(a, x, np.int64(get(order, first + row)) * n_features + i, 0, 1, VECTORS)
+            tile = multiply(subtract(tile, tile_origin), tile_factor)
+            store(a, target + row * width, 0, tile)
+            mark(nonzero, word + row, i, tile)
+        for row in range(fast, rows):
+            offset = target + row * width
+            store(a, offset, 0, zeros(a, 1, VECTORS))
+            if row < samples:
+                start = np.int64(get(order, first + row)) * n_features
+                for feature in range(i, min(i + block, n_features)):
+                    put(a, offset + feature - i, a.dtype.type(get(x, start + feature)))
+                tile = multiply(subtract(load(a, offset, 0, 1, VECTORS), tile_origin), tile_factor)
+                store(a, offset, 0, tile)
+            mark(nonzero, word + row, i, load(a, offset, 0, 1, VECTORS))
 
 
 @kernel
-def load_last(a, x, start, scratch):
-    """The numbers from ``start`` to the end of ``x``, then zeros; ``scratch`` is where in ``a`` there is room."""
-    store(a, scratch, 0, zeros(a, 1, VECTORS))
-    for i in range(len(x) - start):
-        put(a, scratch + i, a.dtype.type(get(x, start + i)))
-    return load(a, scratch, 0, 1, VECTORS)
+def mark(nonzero, offset, i, tile):
+    """Write which of the inputs from ``i`` on are not zero into their bits of a word."""
+    bits = nonzero_bits(tile) << np.uint64(i % MARK)
+    if i % MARK != 0:
+        bits |= np.uint64(get(nonzero, offset))
+    put(nonzero, offset, bits)
 
 
 @phase
@@ -152,7 +170,9 @@ def forward(a, capacity, rows, inputs, nonzero, w, w_start, bias, constant, c_st
                 tile = load(z, z_start + row * block, block, GROUP, VECTORS)
             for k in range(first, last):
                 low = 2 * k * capacity + row
-                bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(MARK)
+                bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(
+                    MARK
+                )
                 a_start = (k * capacity + row) * WORD
                 w_offset = w_start + k * WORD * block
                 while bits != 0:
@@ -228,13 +248,3 @@ def background_constant(inputs, beta, w, w_start, constant, c_start):
         weights = load(w, w_start + i * block, block, GRANULE, VECTORS)
         background = multiply_add_rows(background, beta, i, weights)
     store(constant, c_start, 0, sum_rows(background))
-
-
-@kernel
-def prefetch_samples(x, n_features, order, first, last):
-    """Ask for the rows of the next mini-batch while this one is computed."""
-    line = 64 // x.itemsize
-    for position in range(first, last):
-        start = np.int64(order[position]) * n_features
-        for offset in range(start, start + n_features, line):
-            prefetch(x, offset)

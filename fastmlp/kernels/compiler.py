@@ -242,4 +242,3 @@ def clear_cache() -> int:
         freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         shutil.rmtree(folder)
     return freed
-

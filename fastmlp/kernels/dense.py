@@ -67,7 +67,22 @@ def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
 
 @phase
 def weight_step(
-    rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, deltas, d_start, w, v, sums, w_start
+    rule,
+    first,
+    last,
+    momentum,
+    shrink,
+    a,
+    a_start,
+    capacity,
+    samples,
+    inputs,
+    deltas,
+    d_start,
+    w,
+    v,
+    sums,
+    w_start,
 ):
     """One step for one block of weights: ``s = a^T deltas``, then the update rule.
 

@@ -47,9 +47,18 @@ LAYER = np.dtype(
         ("width", np.int64),  # number of outputs without padding
         ("activations", np.int64),  # offset in the shared memory: two panels, for even and odd pieces
         ("deltas", np.int64),  # offset in the shared memory: a panel
-        ("transposed", np.int64),  # offset in the shared memory: deltas (hidden) or inputs (output layer), transposed
-        ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
-        ("background", np.int64),  # offset in the shared memory: what the background contributes to each output
+        (
+            "transposed",
+            np.int64,
+        ),  # offset in the shared memory: deltas (hidden) or inputs (output layer), transposed
+        (
+            "partial",
+            np.int64,
+        ),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
+        (
+            "background",
+            np.int64,
+        ),  # offset in the shared memory: what the background contributes to each output
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
     ],
     align=True,
@@ -134,7 +143,9 @@ class Layout:
         More threads than this would own nothing.
     """
 
-    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True) -> None:
+    def __init__(
+        self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True
+    ) -> None:
         self.sizes, self.dtype, self.training = sizes, dtype, training
         self.block = block_width(dtype)
         self.rows = round_up(capacity, max(self.block, 32))
@@ -199,7 +210,9 @@ class Layout:
     def _padded(self, i: int) -> tuple[int, int]:
         """Inputs and outputs of a layer, padded."""
         last = i == len(self.layers) - 1
-        return int(self.layers[i]["inputs"]) * self.block, int(self.layers[i]["outputs"]) * (1 if last else self.block)
+        return int(self.layers[i]["inputs"]) * self.block, int(self.layers[i]["outputs"]) * (
+            1 if last else self.block
+        )
 
     def _panel(self, flat: NDArray[Any], i: int) -> NDArray[Any]:
         """View of a layer's weights in which the padded matrix lies row by row."""

@@ -67,7 +67,22 @@ def partial_logits(w, w_start, bias, classes, first, last, a, a_start, squares, 
 
 
 @phase
-def softmax(partial, p_start, groups, p_stride, classes, n_classes, squares, scale, logits, l_start, deltas, d_start, log_sums, s_start):
+def softmax(
+    partial,
+    p_start,
+    groups,
+    p_stride,
+    classes,
+    n_classes,
+    squares,
+    scale,
+    logits,
+    l_start,
+    deltas,
+    d_start,
+    log_sums,
+    s_start,
+):
     """Softmax of the logits, stable for any finite logits: the largest is subtracted first.
 
     Parameters
@@ -109,7 +124,21 @@ def softmax(partial, p_start, groups, p_stride, classes, n_classes, squares, sca
 
 
 @phase
-def cross_entropy(labels, order, first, samples, classes, squares, scale, logits, l_start, deltas, d_start, log_sums, s_start):
+def cross_entropy(
+    labels,
+    order,
+    first,
+    samples,
+    classes,
+    squares,
+    scale,
+    logits,
+    l_start,
+    deltas,
+    d_start,
+    log_sums,
+    s_start,
+):
     """Finish dL/dlogits = scale (p - onehot) and return the sum of the losses -log p(label).
 
     Parameters
@@ -192,7 +221,9 @@ def weight_step(
 
 
 @phase
-def step_bias(rule, first, last, momentum, deltas, d_start, classes, squares, scratch, s_start, w, v, sums, bias):
+def step_bias(
+    rule, first, last, momentum, deltas, d_start, classes, squares, scratch, s_start, w, v, sums, bias
+):
     """One step for the biases: the deltas of each class summed over the samples, then the update rule.
 
     ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.

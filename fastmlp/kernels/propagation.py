@@ -172,7 +172,12 @@ def prepare_background(layers, options, data, memory, team):
     for b in range(first, last):
         w_start = layer.weights + b * layer.inputs * block * block
         background.background_constant(
-            layer.inputs * block, data.beta, memory.parameters, w_start, memory.shared, layer.background + b * block
+            layer.inputs * block,
+            data.beta,
+            memory.parameters,
+            w_start,
+            memory.shared,
+            layer.background + b * block,
         )
 
 

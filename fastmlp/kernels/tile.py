@@ -54,7 +54,9 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(tile.lanes.vector, tile.rows * tile.vectors))
 
 
-def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value) -> ir.Value:
+def _element(
+    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value
+) -> ir.Value:
     """Pointer to the element at a flat offset; no bounds, no negative indices."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
@@ -72,13 +74,13 @@ def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
     return value
 
 
-def _row_pointers(
-    builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile
-) -> list[ir.Value]:
+def _row_pointers(builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile) -> list[ir.Value]:
     """Pointers to the registers of a tile in memory, row after row."""
     pointers = []
     for _ in range(tile.rows):
-        pointers += [builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)]
+        pointers += [
+            builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)
+        ]
         pointer = builder.gep(pointer, [stride])
     return pointers
 
@@ -226,7 +228,9 @@ def add_scaled(typing_context, tile, factor, other):
 
     def emit(context, builder, signature, arguments):
         scalar = vector.broadcast(builder, arguments[1], tile.lanes)
-        pairs = zip(_registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True)
+        pairs = zip(
+            _registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True
+        )
         return _assemble(builder, [other.multiply_add(scalar, own) for own, other in pairs])
 
     return tile(tile, tile.dtype, tile), emit

@@ -91,7 +91,9 @@ class Vector:
 
     def constant(self, number: float) -> Vector:
         """The same number in every lane."""
-        return self.of(ir.Constant(self.lanes.vector, [ir.Constant(self.lanes.scalar, number)] * self.lanes.count))
+        return self.of(
+            ir.Constant(self.lanes.vector, [ir.Constant(self.lanes.scalar, number)] * self.lanes.count)
+        )
 
     def _with(self, other: Vector | float) -> Vector:
         return other if isinstance(other, Vector) else self.constant(other)
@@ -231,7 +233,12 @@ def exponential(x: Vector) -> Vector:
     if lanes.bits == 32:
         r = n.multiply_add(2.12194440e-4, n.multiply_add(-0.693359375, x))
         tail = r.polynomial(
-            1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+            1.9875691500e-4,
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            5.0000001201e-1,
         )
     else:
         r = n.multiply_add(-1.90821492927058770002e-10, n.multiply_add(-6.93147180369123816490e-01, x))
@@ -290,7 +297,9 @@ def hyperbolic_tangent(x: Vector) -> Vector:
         )
     else:
         above = z.polynomial(-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
-        below = z.polynomial(1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
+        below = z.polynomial(
+            1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3
+        )
         slope = z * above / below
     near = x.multiply_add(slope, x)
     far = 1.0 - 2.0 / (exponential(size + size) + 1.0)
