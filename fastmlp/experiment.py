@@ -46,6 +46,8 @@ class Settings:
         A name or path that `fastmlp.load_dataset` takes.
     n_train : int, optional
         Use the first `n_train` training samples only.
+    max_bytes : int, default 4e9
+        Refuse data that need more memory than this.
     layers : tuple of int, default (128,)
         Widths of the hidden layers.
 
@@ -54,6 +56,7 @@ class Settings:
 
     data: str = "mnist"
     n_train: int | None = None
+    max_bytes: int = 4 * 10**9
     layers: tuple[int, ...] = (128,)
     activation: str = "relu"
     init: str = "he"
@@ -173,7 +176,7 @@ def run_training(
     from fastmlp.training import train
 
     started = datetime.datetime.now(datetime.timezone.utc)
-    dataset = load_dataset(settings.data, n_train=settings.n_train)
+    dataset = load_dataset(settings.data, n_train=settings.n_train, max_bytes=settings.max_bytes)
     layers = (dataset.X_train.shape[1], *settings.layers, dataset.n_classes)
     needed = check_memory(settings, layers, len(dataset.X_train))
     if tell is not None:
@@ -241,7 +244,7 @@ def doubts(settings: Settings, dataset: Dataset) -> list[str]:
 
 def _training_keywords(settings: Settings) -> dict[str, Any]:
     """Return the settings that `fastmlp.train` takes."""
-    elsewhere = ("data", "n_train", "layers", "activation", "init", "dtype")
+    elsewhere = ("data", "n_train", "max_bytes", "layers", "activation", "init", "dtype")
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in elsewhere}
 
 

@@ -171,6 +171,7 @@ def test_importing_fastmlp_imports_nothing_heavy() -> None:
         (["train", "--threads", "abc"], "--threads: must be 1.."),
         (["train", "--activation", "rleu"], "(got 'rleu'); did you mean 'relu'?"),
         (["train", "--dtype", "float16"], "--dtype: must be one of float32, float64"),
+        (["train", "--max-bytes", "4 pounds"], "--max-bytes: must be a size such as 500MB or 4GB"),
         (["train", "--patience", "0"], "--patience: must be a whole number >= 1"),
         (["train", "--output", "-"], "--output: is not a name for a folder"),
         (["train", "--output", "a\nb"], "--output: is not a name for a folder"),
@@ -227,6 +228,15 @@ def test_names_are_forgiving_about_case_and_hyphens() -> None:
     choice = OneOf(["relu", "scaled_tanh"], {"improved_sigmoid": "scaled_tanh"})
     for name in ("Scaled-Tanh", "improved sigmoid", "IMPROVED_SIGMOID", "scaled_tanh"):
         assert choice.convert(name, None, None) == "scaled_tanh"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("123", 123), ("4GB", 4 * 10**9), ("1.5 kB", 1500), ("2m", 2 * 10**6), ("1TB", 10**12)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    from fastmlp.cli.types import ByteSize
+
+    assert ByteSize().convert(text, None, None) == size
 
 
 @pytest.mark.parametrize(
@@ -337,6 +347,12 @@ def test_cache_info_and_clear_use_the_folder_in_the_environment(tmp_path: Path) 
     freed = json.loads(run_process("cache", "clear", "--json", FASTMLP_CACHE_DIR=str(folder)).stdout)
     assert freed["freed_bytes"] >= 1000
     assert not Path(state["folder"]).exists()
+
+
+def test_cache_warm_compiles_what_training_needs() -> None:
+    document = json.loads(run("cache", "warm", "--dtype", "float32", "--json").stdout)
+    assert [step["input_dtype"] for step in document["steps"]] == ["uint8", "float32"]
+    assert document["files"] > 0
 
 
 def test_no_cache_is_told_with_its_reason() -> None:

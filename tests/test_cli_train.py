@@ -173,6 +173,26 @@ def test_bad_data_is_exit_code_4_and_leaves_no_folder(tmp_path: Path, source: st
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--n-train", "100000"), ("--validations-per-epoch", "100")],
+    ids=["n-train", "validations"],
+)
+def test_settings_that_do_not_fit_the_data_are_wrong_usage(
+    data: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    result = train(data, option, value, "--output", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert re.match(rf"Error: {option}: must be .*\(got {value}\)\n$", result.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_beyond_the_allowed_memory_are_refused(data: Path, tmp_path: Path) -> None:
+    result = train(data, "--max-bytes", "1kB", "--output", str(tmp_path / "run"))
+    assert result.exit_code == 4
+    assert "data too large" in result.stderr
+
+
 def test_doubtful_settings_are_told(data: Path, tmp_path: Path) -> None:
     result = train(data, "--layers", "6,5,3", "--batch-size", "5000", "--output", str(tmp_path / "run"))
     assert "Did you mean --layers 5?" in result.stderr

@@ -9,7 +9,16 @@ import click
 
 from fastmlp.cli.base import Command
 from fastmlp.cli.models import check_fit, load_model, model_argument
-from fastmlp.cli.options import DATA, OUTPUT, data_option, force_option, json_option, option, threads_option
+from fastmlp.cli.options import (
+    DATA,
+    OUTPUT,
+    data_option,
+    force_option,
+    json_option,
+    max_bytes_option,
+    option,
+    threads_option,
+)
 from fastmlp.cli.output import note, percent, print_columns, print_fields, print_json
 from fastmlp.cli.types import FigureFile, OneOf
 from fastmlp.runs import network_name, replacing
@@ -30,13 +39,21 @@ _MATRIX_UP_TO = 20  # classes; a larger matrix does not fit on a screen
 )
 @model_argument()
 @data_option()
+@max_bytes_option()
 @option(DATA, "--part", type=OneOf(["test", "train"]), default="test", help="Which part of the data.")
 @threads_option()
 @option(OUTPUT, "--plot", type=FigureFile(), help="Draw the confusion matrix into a .png, .pdf or .svg file.")
 @force_option()
 @json_option()
 def evaluate(
-    model: Path, data: str, part: str, threads: int | None, plot: Path | None, force: bool, as_json: bool
+    model: Path,
+    data: str,
+    max_bytes: int,
+    part: str,
+    threads: int | None,
+    plot: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Measure a trained network, class by class.
 
@@ -48,9 +65,9 @@ def evaluate(
     from fastmlp.metrics import classification_report
 
     if plot is not None and plot.exists() and not force:
-        raise click.UsageError(f"--plot: {plot} exists; use --force")
+        raise click.BadParameter(f"{plot} exists; use --force", param_hint="--plot")
     network = load_model(model)
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, max_bytes=max_bytes)
     check_fit(network, dataset)
     X, y = (dataset.X_test, dataset.y_test) if part == "test" else (dataset.X_train, dataset.y_train)
     loss = network.evaluate(X, y, threads=threads).loss

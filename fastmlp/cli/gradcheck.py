@@ -15,6 +15,7 @@ from fastmlp.cli.options import (
     init_option,
     json_option,
     layers_option,
+    max_bytes_option,
     option,
     seed_option,
 )
@@ -37,6 +38,7 @@ from fastmlp.runs import network_name
 @seed_option()
 @option(TRAINING, "--l2", type=FiniteNumber(at_least=0.0), default=0.0, help="Weight of the L2 penalty.")
 @data_option()
+@max_bytes_option()
 @option(DATA, "--samples", type=WholeNumber(1), default=100, help="Training samples to take the loss over.")
 @option(
     DATA, "--checks", type=WholeNumber(1), default=100, help="Parameters to compare per array, at random."
@@ -51,6 +53,7 @@ def gradcheck(
     seed: int,
     l2: float,
     data: str,
+    max_bytes: int,
     samples: int,
     checks: int,
     as_json: bool,
@@ -67,7 +70,7 @@ def gradcheck(
     from fastmlp.gradient_check import TOLERANCE, check_gradients
     from fastmlp.network import Network
 
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, max_bytes=max_bytes)
     sizes = (dataset.X_train.shape[1], *layers, dataset.n_classes)
     network = Network(
         sizes,

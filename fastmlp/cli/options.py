@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from fastmlp.cli.base import SectionOption
-from fastmlp.cli.types import FiniteNumber, HiddenLayers, OneOf, Seed, Threads, WholeNumber
+from fastmlp.cli.types import ByteSize, FiniteNumber, HiddenLayers, OneOf, Seed, Threads, WholeNumber
 from fastmlp.experiment import ACTIVATION_ALIASES, ACTIVATIONS, DEFAULTS, DTYPES, INITIALIZATIONS, SCHEDULES
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -45,6 +45,17 @@ def combine(*decorators: Decorator) -> Decorator:
 def data_option(help_text: str = 'Data set: "mnist", a folder of IDX files, or an .npz file.') -> Decorator:
     """Declare --data."""
     return option(DATA, "--data", metavar="NAME|PATH", default=DEFAULTS.data, help=help_text)
+
+
+def max_bytes_option() -> Decorator:
+    """Declare --max-bytes."""
+    return option(
+        DATA,
+        "--max-bytes",
+        type=ByteSize(),
+        default="4GB",
+        help="Refuse data that need more memory than this.",
+    )
 
 
 def layers_option() -> Decorator:

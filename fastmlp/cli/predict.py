@@ -13,7 +13,7 @@ import click
 
 from fastmlp.cli.base import Command
 from fastmlp.cli.models import load_model, model_argument
-from fastmlp.cli.options import OUTPUT, json_option, option, threads_option
+from fastmlp.cli.options import DATA, OUTPUT, json_option, max_bytes_option, option, threads_option
 from fastmlp.cli.output import note, print_columns, print_json
 
 _SPREADSHEET_FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -29,12 +29,19 @@ _SPREADSHEET_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 )
 @model_argument()
 @click.argument("files", type=click.Path(path_type=Path), metavar="FILE...", nargs=-1, required=True)
-@option("Input", "--invert", is_flag=True, help="Turn dark into light: MNIST is white on black.")
+@option(DATA, "--invert", is_flag=True, help="Turn dark into light: MNIST is white on black.")
+@max_bytes_option()
 @threads_option()
 @option(OUTPUT, "--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @json_option()
 def predict(
-    model: Path, files: tuple[Path, ...], invert: bool, threads: int | None, as_csv: bool, as_json: bool
+    model: Path,
+    files: tuple[Path, ...],
+    invert: bool,
+    max_bytes: int,
+    threads: int | None,
+    as_csv: bool,
+    as_json: bool,
 ) -> None:
     """Classify images or rows of numbers.
 
@@ -46,7 +53,7 @@ def predict(
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
     network = load_model(model)
-    images = read_images(files, image_shape(network.n_features), invert=invert)
+    images = read_images(files, image_shape(network.n_features), invert=invert, max_bytes=max_bytes)
     for text in images.notes:
         note(text)
     probabilities = network.predict_proba(images.rows, threads=threads)

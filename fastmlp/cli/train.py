@@ -19,6 +19,7 @@ from fastmlp.cli.options import (
     data_option,
     force_option,
     json_option,
+    max_bytes_option,
     network_options,
     option,
     training_options,
@@ -49,6 +50,7 @@ from fastmlp.experiment import Outcome
 @network_options()
 @training_options()
 @data_option()
+@max_bytes_option()
 @option(DATA, "--n-train", type=WholeNumber(1), help="Use the first N training samples only.")
 @option(
     OUTPUT,
@@ -108,15 +110,15 @@ def _as_usage_error(error: ValueError) -> Exception:
     name, _, rest = str(error).partition(" ")
     if name not in {field.name for field in dataclasses.fields(Settings)}:
         return error
-    return click.UsageError(f"--{name.replace('_', '-')}: {rest}")
+    return click.BadParameter(rest, param_hint=f"--{name.replace('_', '-')}")
 
 
 def _check_combinations(settings: Settings, output: Path | None) -> None:
     """Refuse options that make no sense together, or as the name of a folder."""
     if settings.nesterov and settings.momentum == 0.0:
-        raise click.UsageError("--nesterov: needs --momentum greater than 0")
+        raise click.BadParameter("needs --momentum greater than 0", param_hint="--nesterov")
     if output is not None and (not output.name.isprintable() or str(output) == "-"):
-        raise click.UsageError(f"--output: is not a name for a folder (got {str(output)!r})")
+        raise click.BadParameter(f"is not a name for a folder (got {str(output)!r})", param_hint="--output")
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ else:  # not generic at run time before Click 8.5
 MOST_LAYERS = 1000
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kKmMgGtT])?B?", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 
 
@@ -108,6 +109,22 @@ class FiniteNumber(_ParamType):
             if limit is not None
         ]
         return f" {' and '.join(limits)}" if limits else ""
+
+
+class ByteSize(_ParamType):
+    """An amount of memory: "4GB", "500 MB", "123456"."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes or fail with one line."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        size = int(float(match[1]) * 1000 ** " kmgt".index((match[2] or " ").lower())) if match else 0
+        if size < 1:
+            self.fail(f"must be a size such as 500MB or 4GB (got {value!r})", param, ctx)
+        return size
 
 
 class OneOf(_ParamType):
