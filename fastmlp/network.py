@@ -72,26 +72,47 @@ class Network:
         mean: ArrayLike = 0.0,
         std: ArrayLike = 1.0,
     ) -> None:
+        self._describe(layers, activation, init, dtype, seed, mean, std)
+        generator = np.random.default_rng(self.seed)
+        self._weights = tuple(
+            _frozen(initial_weights(self.init, fan_in, fan_out, generator, self.dtype))
+            for fan_in, fan_out in self._shapes
+        )
+        self._biases = tuple(_frozen(np.zeros(fan_out, self.dtype)) for fan_out in self.layers[1:])
+
+    def _describe(
+        self,
+        layers: Sequence[int],
+        activation: str,
+        init: str,
+        dtype: DTypeLike,
+        seed: int,
+        mean: ArrayLike,
+        std: ArrayLike,
+    ) -> None:
+        """Check and take over everything but the parameters."""
         self.layers = checks.check_layers(layers)
-        self.activation = checks.check_choice("activation", ALIASES.get(activation, activation), ACTIVATIONS)
+        name = ALIASES.get(activation, activation) if isinstance(activation, str) else activation
+        self.activation = checks.check_choice("activation", name, ACTIVATIONS)
         self.init = checks.check_choice("init", init, INITIALIZATIONS)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64 (got {self.dtype})")
         self.seed = checks.check_whole_number("seed", seed, 0, MAX_SEED)
-        self.mean = _statistic("mean", mean, self.n_features)
-        self.std = _statistic("std", std, self.n_features)
+        self.mean = _statistic("mean", mean, self.n_features, self.dtype)
+        self.std = _statistic("std", std, self.n_features, self.dtype)
         if not (self.std > 0).all():
             raise ValueError("std must be > 0 for every feature; use 1 for a constant feature")
+        with np.errstate(over="ignore", divide="ignore"):
+            if not np.isfinite(1 / self.std.astype(self.dtype)).all():
+                raise ValueError(f"std is too small for {self.dtype.name} (got {self.std.min()})")
         self.skip_background = False
         """Whether zeros in the inputs are skipped; training sets it by the share of zeros it finds."""
-        generator = np.random.default_rng(self.seed)
-        self._weights = tuple(
-            _frozen(initial_weights(self.init, fan_in, fan_out, generator, self.dtype))
-            for fan_in, fan_out in zip(self.layers[:-1], self.layers[1:], strict=True)
-        )
-        self._biases = tuple(_frozen(np.zeros(fan_out, self.dtype)) for fan_out in self.layers[1:])
         self._packed: NDArray[Any] | None = None
+
+    @property
+    def _shapes(self) -> list[tuple[int, int]]:
+        return list(zip(self.layers[:-1], self.layers[1:], strict=True))
 
     @classmethod
     def from_parameters(
@@ -110,11 +131,14 @@ class Network:
         The dtype is float64 if the first weights are, else float32. The other parameters, and the errors raised, are
         those of ``Network``; ``init`` and ``seed`` are recorded only.
         """
-        first = np.asarray(weights[0])
-        dtype = np.dtype(np.float64 if first.dtype == np.float64 else np.float32)
-        layers = (first.shape[0], *(np.shape(bias)[0] for bias in biases))
-        network = cls(layers, activation, init, dtype, seed, mean, std)
-        network.weights, network.biases = weights, biases
+        arrays = [np.asarray(weight) for weight in weights]
+        if not arrays or any(array.ndim != 2 for array in arrays):
+            raise ValueError("weights: expected two-dimensional arrays, at least one")
+        dtype = np.dtype(np.float64 if arrays[0].dtype == np.float64 else np.float32)
+        layers = (arrays[0].shape[0], *(array.shape[1] for array in arrays))
+        network = cls.__new__(cls)
+        network._describe(layers, activation, init, dtype, seed, mean, std)
+        network.weights, network.biases = arrays, biases
         return network
 
     def __repr__(self) -> str:
@@ -122,6 +146,13 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # pickle forgets that arrays are read-only, and may hand over anything: the kernels do not check
+        names = ("layers", "activation", "init", "dtype", "seed", "mean", "std")
+        self._describe(*(state[name] for name in names))
+        self.weights, self.biases = state["_weights"], state["_biases"]
+        self.skip_background = bool(state["skip_background"])
 
     @property
     def n_features(self) -> int:
@@ -145,8 +176,7 @@ class Network:
 
     @weights.setter
     def weights(self, values: Sequence[ArrayLike]) -> None:
-        shapes = [weight.shape for weight in self._weights]
-        self._weights = self._replacement("weights", values, shapes)
+        self._weights = self._replacement("weights", values, self._shapes)
         self._packed = None
 
     @property
@@ -156,8 +186,7 @@ class Network:
 
     @biases.setter
     def biases(self, values: Sequence[ArrayLike]) -> None:
-        shapes = [bias.shape for bias in self._biases]
-        self._biases = self._replacement("biases", values, shapes)
+        self._biases = self._replacement("biases", values, [(fan_out,) for fan_out in self.layers[1:]])
         self._packed = None
 
     def _replacement(
@@ -167,7 +196,8 @@ class Network:
             raise ValueError(f"{name}: expected {len(shapes)} arrays (got {len(values)})")
         arrays = []
         for i, (value, shape) in enumerate(zip(values, shapes, strict=True)):
-            array = np.array(value, self.dtype, order="C")
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+                array = np.array(value, self.dtype, order="C")
             if array.shape != shape:
                 raise ValueError(f"{name}[{i}] has shape {array.shape}, expected {shape}")
             if not np.isfinite(array).all():
@@ -330,10 +360,13 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _statistic(name: str, value: ArrayLike, n_features: int) -> NDArray[np.float64]:
+def _statistic(
+    name: str, value: ArrayLike, n_features: int, dtype: np.dtype[Any]
+) -> NDArray[np.float64]:
     array = np.array(value, np.float64)
     if array.shape not in ((), (n_features,)):
         raise ValueError(f"{name} must be a number or have shape ({n_features},) (got shape {array.shape})")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(array.astype(dtype)).all():
+            raise ValueError(f"{name} must be finite in {dtype.name}")
     return _frozen(array)
