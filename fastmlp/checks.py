@@ -44,7 +44,10 @@ def check_number(
     )
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {expected} (got {value!r})")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number) or number < low or number >= high or (open_low and number <= low):
         raise ValueError(f"{name} must be {expected} (got {value!r})")
     return number
@@ -110,7 +113,9 @@ def check_samples(X: ArrayLike, n_features: int, dtype: np.dtype[Any], name: str
 
 
 def check_labels(y: ArrayLike, n_samples: int, n_classes: int, name: str = "y") -> NDArray[np.int32]:
-    """Return labels as int32 numbers below ``n_classes``.
+    """Return a copy of the labels as int32 numbers below ``n_classes``.
+
+    A copy, as kernels use them as indices: nobody may change them after they are checked.
 
     Raises
     ------
@@ -134,4 +139,4 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int, name: str = "y") 
         raise ValueError(f"{name}: label {bad} is not among the classes 0..{n_classes - 1}")
     if array.dtype.kind == "f" and not np.array_equal(array, np.floor(array)):
         raise ValueError(f"{name}: labels must be whole numbers (got {array[array != np.floor(array)][0]})")
-    return np.ascontiguousarray(array, np.int32)
+    return np.array(array, np.int32)

@@ -80,7 +80,14 @@ class Model:
         factor[:n_features] = 1.0 / self.std
         shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
         origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
-        return Data(X.reshape(-1), labels, order, origin, factor, beta)
+        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A flat read-only view: kernels are compiled for one type of array, whether or not the caller's is writable."""
+    view = array.reshape(-1).view()
+    view.flags.writeable = False
+    return view
 
 
 def rule_of(momentum: float, *, nesterov: bool) -> int:
@@ -315,13 +322,14 @@ class Predictor:
     def _run(
         self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        threads = self.threads if len(X) * self.parameters.size > _PARALLEL_WORK else 1
+        small = len(X) * self.parameters.size <= _PARALLEL_WORK
+        threads = 1 if small else self.threads
         arguments = self._arguments(X, labels, out, min(threads, -(-len(X) // PREDICT_ROWS)))
         kernel, _ = bulk.predict_pieces.prepare(*arguments[0])
         *_, team, losses, correct, _ = arguments[0]
-        if len(arguments) == 1:
+        if small:
             kernel(*arguments[0])
-        else:
+        else:  # also a single thread is not the caller's, which could not be interrupted
             with Workers(len(arguments)) as workers:
                 stop = partial(team.control.__setitem__, bulk.STOP, 1)
                 workers.run([partial(kernel, *each) for each in arguments], stop, lambda: None)
