@@ -363,7 +363,8 @@ class _Training:
             seconds = time.perf_counter() - began
             before, self.done = self.done, start + self.memory.steps_done
             self.history.training_seconds += seconds
-            if self.memory.diverged:
+            # the loss is that before the step: the weights may overflow in the last one and show in no loss
+            if self.memory.diverged or not np.isfinite(self.memory.parameters).all():
                 self._diverged()
             np.copyto(self.good, self.memory.parameters)
         if self.done > before:
