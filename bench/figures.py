@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.rounds import best, ratios
 from bench.sections.base import Json
@@ -32,6 +32,7 @@ _LABELS = {
     "scikit-learn": "scikit-learn",
 }
 _INK, _GRID, _LIMIT = "#333333", "#E3E3E3", "#777777"
+_LIMIT_LINE: dict[str, Any] = {"color": _LIMIT, "linestyle": (0, (5, 3)), "linewidth": 1.3}
 
 
 def draw_all(results: Mapping[str, Json], folder: Path) -> list[Path]:
@@ -56,21 +57,6 @@ def throughput_by_width(result: Json) -> Figure:
     figure, axes = _figure("Training throughput, 784-n-10, batch 32, MNIST", 7.2, 4.6)
     points = result["series"]["width"]
     widths = [point["n"] for point in points]
-    axes.plot(
-        widths,
-        [point["dense_limits"]["all"] for point in points],
-        color=_LIMIT,
-        linestyle=(0, (5, 3)),
-        linewidth=1.4,
-    )
-    axes.annotate(
-        "dense limit: no algorithm that multiplies\nevery pixel can be above this line",
-        (widths[-1], points[-1]["dense_limits"]["all"]),
-        (0.03, 0.06),
-        textcoords="axes fraction",
-        color=_LIMIT,
-        fontsize=9,
-    )
     styles = {"fastmlp-all": "-", "fastmlp-1": ":", "jax-all": "-", "pytorch-all": "-"}
     for name, style in styles.items():
         if name not in points[0]["median"]:
@@ -88,7 +74,10 @@ def throughput_by_width(result: Json) -> Figure:
             linewidth=2 if style == "-" else 1.4,
             label=label,
         )
-    _logarithmic(axes, widths)
+    limits = [point["dense_limits"]["all"] for point in points]
+    axes.plot(widths, limits, **_LIMIT_LINE, label="dense limit: every pixel multiplied")
+    _logarithmic(axes.xaxis, widths)
+    _logarithmic(axes.yaxis)
     axes.set_xlabel("hidden units n")
     axes.set_ylabel("samples per second")
     axes.legend(frameon=False, fontsize=9)
@@ -112,13 +101,14 @@ def growth(result: Json) -> Figure:
         points = result["series"][name]
         ns = [point["n"] for point in points]
         limits = [point["dense_limits"]["all"] for point in points]
-        axes.plot(ns, limits, color=_LIMIT, linestyle=(0, (5, 3)), linewidth=1.2, label="dense limit")
+        axes.plot(ns, limits, **_LIMIT_LINE, label="dense limit")
         rates = [point["median"]["fastmlp-all"] for point in points]
         axes.plot(
             ns, rates, color=_COLOURS["fastmlp"], marker="o", markersize=4, linewidth=2, label="fastmlp"
         )
         _style(axes)
-        _logarithmic(axes, ns if name != "samples" else ns[::2])
+        _logarithmic(axes.xaxis, _some(ns))
+        _logarithmic(axes.yaxis)
         axes.set_ylim(bottom=min(*rates, *limits) / 2, top=max(*rates, *limits) * 2)
         axes.set_xlabel(label)
         axes.set_ylabel("samples per second")
@@ -129,7 +119,9 @@ def growth(result: Json) -> Figure:
 def speed_up(result: Json) -> Figure:
     """Draw how many times faster fastmlp trains than each peer's best setting, network by network."""
     rows = result["rows"]
-    figure, axes = _figure("How many times faster fastmlp trains", 8.0, 0.9 + 0.62 * len(rows))
+    figure, axes = _figure(
+        "How many times faster fastmlp trains than each peer's best setting", 8.0, 0.9 + 0.62 * len(rows)
+    )
     families = ("jax", "pytorch", "numpy-float64")
     height = 0.8 / len(families)
     for index, family in enumerate(families):
@@ -149,14 +141,14 @@ def speed_up(result: Json) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, axes.get_xlim()[1] * 1.06)
     axes.set_xlabel("median ratio of samples per second; the line spans all rounds")
-    axes.legend(frameon=False, fontsize=9, loc="lower right", title="against its best setting of")
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(families))
     return figure
 
 
 def time_to_accuracy(result: Json) -> Figure:
     """Draw mean test accuracy against training seconds; every point is a whole recipe of its own length."""
     figure, axes = _figure("Test accuracy against training time, full MNIST", 7.2, 4.6)
-    axes.axhline(100 * result["target"], color=_LIMIT, linestyle=(0, (5, 3)), linewidth=1.2)
+    axes.axhline(100 * result["target"], **_LIMIT_LINE)
     for name, each in result["results"].items():
         family = name.rsplit("-", 1)[0]
         seconds = [statistics.mean(point["seconds"]) for point in each["points"]]
@@ -164,17 +156,16 @@ def time_to_accuracy(result: Json) -> Figure:
         low = [100 * min(point["accuracy"]) for point in each["points"]]
         high = [100 * max(point["accuracy"]) for point in each["points"]]
         axes.fill_between(seconds, low, high, color=_COLOURS[family], alpha=0.15, linewidth=0)
-        axes.plot(
-            seconds, means, color=_COLOURS[family], marker="o", markersize=4, linewidth=2, label=each["title"]
-        )
+        axes.plot(seconds, means, color=_COLOURS[family], marker="o", markersize=4, linewidth=2)
         for point, x, y in zip(each["points"], seconds, means, strict=True):
-            axes.annotate(
-                str(point["epochs"]), (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=7
-            )
-    _logarithmic(axes, None, only="x")
+            axes.annotate(str(point["epochs"]), (x, y), (-9, 1), textcoords="offset points", fontsize=8)
+        start = seconds[0], means[0]
+        axes.annotate(
+            _LABELS[family], start, (7, -4), textcoords="offset points", color=_COLOURS[family], fontsize=10
+        )
+    _logarithmic(axes.xaxis)
     axes.set_xlabel("training seconds (numbers: epochs; band: all seeds)")
     axes.set_ylabel("test accuracy, %")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
     return figure
 
 
@@ -199,16 +190,20 @@ def _style(axes: Any) -> None:
     axes.tick_params(colors=_INK, labelsize=9)
 
 
-def _logarithmic(axes: Any, ticks: list[int] | None, only: str = "xy") -> None:
-    """Use logarithmic axes with plain numbers: 16, 2 k, 1.5 M."""
-    for name in only:
-        axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.axes.set(**{f"{name}scale": "log"})
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
-        axis.set_minor_formatter(NullFormatter())
-    if ticks is not None and "x" in only:
-        axes.set_xticks(ticks, [_plain(tick) for tick in ticks])
-        axes.minorticks_off()
+def _logarithmic(axis: Any, ticks: Sequence[int] | None = None) -> None:
+    """Make an axis logarithmic, with plain numbers (16, 20 k, 1.5 M) at 1, 2 and 5 or at given places."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if ticks is None else FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+
+
+def _some(numbers: Sequence[int]) -> list[int]:
+    """Return those of many numbers that have room on an axis: powers of ten, or every second one."""
+    powers = [n for n in numbers if math.log10(n).is_integer()]
+    if len(powers) > 2:
+        return powers
+    return list(numbers[::2] if len(numbers) > 8 else numbers)
 
 
 def _plain(value: float) -> str:

@@ -69,7 +69,8 @@ def compare(
         results = {each.name: _set_up(group[each.name], each) for each in contenders}
         repetitions = {}
         for each in contenders:
-            measure(group[each.name], 1, 0)  # the first call may compile
+            if measure is evaluate:
+                measure(group[each.name], 1, 0)  # the check has warmed up training; this may still compile
             repetitions[each.name] = max(1, math.ceil(seconds / measure(group[each.name], 1, 0)))
         for seed in range(rounds):
             for each in contenders:
