@@ -1,0 +1,110 @@
+"""Small kernels of the tests' own, which run the library's intrinsics and building blocks one by one."""
+
+# mypy: ignore-errors
+# Kernels are typed by Numba, and intrinsics are functions only inside of kernels.
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastmlp.kernels import tile
+from fastmlp.kernels.compiler import EntryKernel, entry_kernel
+from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
+from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
+
+# Rows lie so many elements apart: more than any tile is wide, and odd, so that nothing is aligned by chance.
+STRIDE = 133
+START = 5
+
+
+def run(kernel: EntryKernel, *arguments: Any) -> Any:
+    """Compile or load a kernel for these arguments and call it."""
+    return kernel.prepare(*arguments)[0](*arguments)
+
+
+@entry_kernel
+def apply(function, x, out):
+    """``out = f(x)``; both flat and padded to whole tiles of one row."""
+    for i in range(0, len(x), VECTORS * lanes_of(x)):
+        z = tile.load(x, i, 0, 1, VECTORS)
+        if function == 0:
+            z = tile.exponential(z)
+        elif function == 1:
+            z = tile.logarithm(z)
+        elif function == 2:
+            z = tile.hyperbolic_tangent(z)
+        else:
+            z = tile.logistic(z)
+        tile.store(out, i, 0, z)
+
+
+@entry_kernel
+def apply_exponential_flushed(x, out):
+    """``out = e^x`` in the floating-point mode of training."""
+    mode = flush_subnormals()
+    for i in range(0, len(x), VECTORS * lanes_of(x)):
+        tile.store(out, i, 0, tile.exponential(tile.load(x, i, 0, 1, VECTORS)))
+    restore_floating_point(mode)
+
+
+@entry_kernel
+def element_wise(a, b, factor, out, size):
+    """Load, map and store tiles of the trainer's shape; result k goes to ``out[k * size :]``."""
+    x = tile.load(a, START, STRIDE, ROWS, VECTORS)
+    y = tile.load(b, START, STRIDE, ROWS, VECTORS)
+    tile.store(out, 0 * size, STRIDE, x)
+    tile.store(out, 1 * size, STRIDE, tile.add(x, y))
+    tile.store(out, 2 * size, STRIDE, tile.subtract(x, y))
+    tile.store(out, 3 * size, STRIDE, tile.multiply(x, y))
+    tile.store(out, 4 * size, STRIDE, tile.divide(x, y))
+    tile.store(out, 5 * size, STRIDE, tile.maximum(x, y))
+    tile.store(out, 6 * size, STRIDE, tile.rectify(x))
+    tile.store(out, 7 * size, STRIDE, tile.step(x))
+    tile.store(out, 8 * size, STRIDE, tile.add_scaled(x, factor, y))
+    tile.store(out, 9 * size, STRIDE, tile.fill(a, factor, ROWS, VECTORS))
+    tile.store(out, 10 * size, STRIDE, tile.zeros(a, ROWS, VECTORS))
+    tile.store(out, 11 * size, STRIDE, tile.zeros_like(x))
+    tile.store(out, 12 * size, STRIDE, tile.load(a, START, 0, ROWS, VECTORS))
+    tile.store(out, 13 * size, STRIDE, tile.load_like(x, b, START, STRIDE))
+    tile.store(out, 14 * size, STRIDE, tile.load_as(a, b, START, STRIDE, ROWS, VECTORS))
+
+
+@entry_kernel
+def reductions(a, b, words, bytes_, out, numbers, bits):
+    """Products, sums, transposition, conversion and masks, of tiles of several shapes."""
+    block = VECTORS * lanes_of(a)
+    t = tile.load(a, START, STRIDE, ROWS, VECTORS)
+    size = ROWS * block
+    tile.store(out, 0 * size, block, tile.multiply_add(t, a, 3, 7, b, 11))
+    tile.store(out, 1 * size, block, tile.multiply_add_rows(t, b, 2, t))
+    tile.store(out, 2 * size, block, tile.sum_rows(t))
+    tile.store(out, 3 * size, block, tile.load_as(a, bytes_, START, STRIDE, ROWS, VECTORS))
+    tile.store(out, 4 * size, block, tile.multiply_add(tile.load(a, START, STRIDE, 3, 1), a, 3, 7, b, 11))
+    lanes = lanes_of(a)
+    tile.store(out, 5 * size, lanes, tile.transpose(tile.load_square(a, START, STRIDE)))
+    numbers[0] = tile.sum_elements(t)
+    numbers[1] = tile.sum_elements(tile.load(a, START, 0, 1, 1))
+    numbers[2] = lanes
+    numbers[3] = tile.get(a, 17)
+    tile.put(numbers, 4, a[18])
+    bits[0] = tile.nonzero_bits(tile.load(a, START, 0, 1, VECTORS))
+    bits[1] = tile.column_bits(words, 3, np.uint64(0b1010))
+    bits[2] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
+    bits[3] = count_trailing_zeros(np.uint64(0b101000))
+
+
+@entry_kernel
+def multiply_add_once(tiles, a, b, out):
+    """One rank-1 step with a single row."""
+    tile.store(out, 0, 0, tile.multiply_add(tile.load(tiles, 0, 0, 1, 1), a, 0, 0, b, 0))
+
+
+@entry_kernel
+def largest_and_rectified(a, b, out, block):
+    """Store the maximum of two tiles of one row, the first rectified, and its step."""
+    x, y = tile.load(a, 0, 0, 1, VECTORS), tile.load(b, 0, 0, 1, VECTORS)
+    tile.store(out, 0, 0, tile.maximum(x, y))
+    tile.store(out, block, 0, tile.rectify(x))
+    tile.store(out, 2 * block, 0, tile.step(x))

@@ -1,0 +1,240 @@
+"""Every tile intrinsic against NumPy, in both dtypes and for several shapes of tile.
+
+One kernel runs them all and stores the results one behind the other, so that there is little to compile.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fastmlp.kernels.tile import ROWS, VECTORS
+from fastmlp.kernels.vector import REGISTER_BYTES
+from tests import probe_kernels
+from tests.probe_kernels import START, STRIDE
+from tests.small_data import Array
+
+DTYPES = ("float32", "float64")
+
+FACTOR = 0.3
+
+
+def expected_results(x: Array, y: Array) -> dict[str, Array]:
+    """Return what ``probe_kernels.element_wise`` stores, in its order."""
+    factor = x.dtype.type(FACTOR)
+    return {
+        "load and store": x,
+        "add": x + y,
+        "subtract": x - y,
+        "multiply": x * y,
+        "divide": x / y,
+        "maximum": np.maximum(x, y),
+        "rectify": np.maximum(x, 0),
+        "step": (x > 0).astype(x.dtype),
+        "add_scaled": x + factor * y,
+        "fill": np.full_like(x, factor),
+        "zeros": np.zeros_like(x),
+        "zeros_like": np.zeros_like(x),
+        "load with stride 0": np.broadcast_to(x[0], x.shape),
+        "load_like": y,
+        "load_as of the same dtype": y,
+    }
+
+
+ELEMENT_WISE = list(expected_results(np.ones((1, 1)), np.ones((1, 1))))
+ROUNDED_TWICE = ("add_scaled",)
+
+
+def operands(dtype: str, seed: int = 0) -> tuple[Array, Array]:
+    """Make two flat arrays, read-only, large enough for a tile of any shape."""
+    random = np.random.default_rng(seed)
+    arrays = [random.normal(size=START + 40 * STRIDE).astype(dtype) for _ in range(2)]
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays[0], arrays[1]
+
+
+def width(dtype: str) -> int:
+    """Return the columns of a tile."""
+    return VECTORS * lanes(dtype)
+
+
+def lanes(dtype: str) -> int:
+    """Return the numbers in a register."""
+    return REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def rows_of(array: Array, rows: int, columns: int) -> Array:
+    """Return what a tile loads from an array."""
+    return np.stack([array[START + r * STRIDE : START + r * STRIDE + columns] for r in range(rows)])
+
+
+@pytest.fixture(scope="module", params=DTYPES)
+def element_wise_results(request: pytest.FixtureRequest) -> tuple[Array, Array, Array]:
+    """Run the first kernel once; returns its operands and what it stored, ``(results, rows, columns)``."""
+    a, b = operands(request.param)
+    size = ROWS * STRIDE
+    out = np.full(len(ELEMENT_WISE) * size, -7.0, request.param)
+    arguments = a, b, a.dtype.type(FACTOR), out, size
+    probe_kernels.run(probe_kernels.element_wise, *arguments)
+    columns = width(request.param)
+    stored = out.reshape(-1, ROWS, STRIDE)
+    assert (stored[:, :, columns:] == -7).all(), "nothing is written beside the tile"
+    return a, b, stored[:, :, :columns]
+
+
+@pytest.mark.parametrize("name", ELEMENT_WISE)
+def test_element_wise_operation(element_wise_results: tuple[Array, Array, Array], name: str) -> None:
+    a, b, results = element_wise_results
+    x, y = (rows_of(array, ROWS, width(a.dtype.name)) for array in (a, b))
+    expected = expected_results(x, y)[name]
+    ours = results[ELEMENT_WISE.index(name)]
+    if name in ROUNDED_TWICE:  # by NumPy; the kernel rounds once
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=np.finfo(a.dtype).eps * 4)
+    else:
+        np.testing.assert_array_equal(ours, expected)
+
+
+class Reductions:
+    """The results of the second kernel and what it was given."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype, self.block, self.lanes = np.dtype(dtype), width(dtype), lanes(dtype)
+        self.a, self.b = (array.copy() for array in operands(dtype, 1))
+        self.a[[START, START + 2, START + self.block - 1]] = [0.0, -0.0, 0.0]
+        self.words = np.random.default_rng(2).integers(0, 16, 40).astype(np.uint32)
+        self.bytes = np.arange(len(self.a)).astype(np.uint8)
+        size = ROWS * self.block
+        out = np.full(5 * size + self.lanes**2, -7.0, dtype)
+        self.numbers, self.bits = np.zeros(5, dtype), np.zeros(4, np.uint64)
+        arguments = self.a, self.b, self.words, self.bytes, out, self.numbers, self.bits
+        probe_kernels.run(probe_kernels.reductions, *arguments)
+        self.results = out[: 5 * size].reshape(5, ROWS, self.block)
+        self.transposed = out[5 * size :].reshape(self.lanes, self.lanes)
+        self.tile = rows_of(self.a, ROWS, self.block)
+        self.row = self.b[11 : 11 + self.block]
+
+    @property
+    def rounding(self) -> float:
+        """What a second rounding may change."""
+        return float(np.finfo(self.dtype).eps) * 8
+
+
+@pytest.fixture(scope="module", params=DTYPES)
+def reduced(request: pytest.FixtureRequest) -> Reductions:
+    """Run the second kernel once."""
+    return Reductions(request.param)
+
+
+def test_rank_one_step(reduced: Reductions) -> None:
+    factors = reduced.a[3 : 3 + 7 * ROWS : 7]
+    expected = reduced.tile + np.outer(factors, reduced.row)
+    np.testing.assert_allclose(reduced.results[0], expected, rtol=0, atol=reduced.rounding)
+
+
+def test_rank_one_step_of_another_shape(reduced: Reductions) -> None:
+    expected = reduced.tile[:3, : reduced.lanes] + np.outer(reduced.a[3:24:7], reduced.row[: reduced.lanes])
+    ours = reduced.results[4].reshape(-1)
+    for r in range(3):
+        stored = ours[r * reduced.block : r * reduced.block + reduced.lanes]
+        np.testing.assert_allclose(stored, expected[r], rtol=0, atol=reduced.rounding)
+    assert (ours[reduced.lanes : reduced.block] == -7).all()
+
+
+def test_multiply_add_rows(reduced: Reductions) -> None:
+    expected = reduced.tile + reduced.b[2 : 2 + ROWS, None] * reduced.tile
+    np.testing.assert_allclose(reduced.results[1], expected, rtol=0, atol=reduced.rounding)
+
+
+def test_rows_are_added_from_first_to_last(reduced: Reductions) -> None:
+    expected = reduced.tile[0]
+    for row in reduced.tile[1:]:
+        expected = expected + row
+    np.testing.assert_array_equal(reduced.results[2][0], expected)
+    assert (reduced.results[2][1:] == -7).all()
+
+
+def test_elements_are_added_registers_first_then_lanes_by_halves(reduced: Reductions) -> None:
+    registers = reduced.tile.reshape(-1, reduced.lanes)
+    for number, total in ((0, registers), (1, registers[:1])):
+        lane_sums = total[0]
+        for register in total[1:]:
+            lane_sums = lane_sums + register
+        while len(lane_sums) > 1:
+            half = len(lane_sums) // 2
+            lane_sums = lane_sums[:half] + lane_sums[half:]
+        assert reduced.numbers[number] == lane_sums[0]
+
+
+def test_bytes_become_numbers(reduced: Reductions) -> None:
+    expected = rows_of(reduced.bytes, ROWS, reduced.block)
+    assert expected.max() > 127, "large bytes must not become negative"
+    np.testing.assert_array_equal(reduced.results[3], expected)
+
+
+def test_transpose(reduced: Reductions) -> None:
+    square = rows_of(reduced.a, reduced.lanes, reduced.lanes)
+    np.testing.assert_array_equal(reduced.transposed, square.T)
+
+
+def test_nonzero_bits(reduced: Reductions) -> None:
+    """Zeros of both signs count as zero."""
+    expected = sum(1 << i for i, value in enumerate(reduced.tile[0]) if value != 0)
+    assert reduced.bits[0] == expected
+    assert expected.bit_count() == reduced.block - 3
+
+
+def test_nonzero_bits_counts_nan(reduced: Reductions) -> None:
+    a = np.zeros_like(reduced.a)
+    a[START + 1] = np.nan
+    bits = np.zeros(4, np.uint64)
+    arguments = (
+        a,
+        reduced.b,
+        reduced.words,
+        reduced.bytes,
+        np.zeros(50_000, a.dtype),
+        np.zeros(5, a.dtype),
+        bits,
+    )
+    probe_kernels.run(probe_kernels.reductions, *arguments)
+    assert bits[0] == 0b10
+
+
+def test_column_bits(reduced: Reductions) -> None:
+    assert reduced.bits[1] == sum(1 << r for r in range(32) if reduced.words[3 + r] & 0b1010)
+
+
+def test_scalars(reduced: Reductions) -> None:
+    assert reduced.numbers[2] == reduced.lanes
+    assert reduced.numbers[3] == reduced.a[17]
+    assert reduced.numbers[4] == reduced.a[18]
+    assert reduced.bits[2:].tolist() == [63, 3]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_multiply_add_rounds_once(dtype: str) -> None:
+    """The product is exact inside: (1 + e)^2 - (1 + 2 e) = e^2, which two roundings would make 0."""
+    e = Fraction(1, 2 ** (12 if dtype == "float32" else 27))
+    tiles = np.full(64, -float(1 + 2 * e), dtype)
+    a, b, out = np.full(64, float(1 + e), dtype), np.full(64, float(1 + e), dtype), np.zeros(64, dtype)
+    assert a[0] * b[0] + tiles[0] == 0
+    probe_kernels.run(probe_kernels.multiply_add_once, tiles, a, b, out)
+    assert (out[: lanes(dtype)] == float(e * e)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_and_infinity_pass_through(dtype: str) -> None:
+    """A diverged loss must show: NaN must not be compared away."""
+    block = width(dtype)
+    a, b = np.zeros(block, dtype), np.ones(block, dtype)
+    a[:4] = [np.nan, np.inf, -np.inf, -2.0]
+    out = np.zeros(3 * block, dtype)
+    arguments = a, b, out, block
+    probe_kernels.run(probe_kernels.largest_and_rectified, *arguments)
+    largest, rectified, step = out.reshape(3, block)
+    np.testing.assert_array_equal(largest[:5], np.array([np.nan, np.inf, 1, 1, 1], dtype))
+    np.testing.assert_array_equal(rectified[:5], np.array([np.nan, np.inf, 0, 0, 0], dtype))
+    np.testing.assert_array_equal(step[1:5], np.array([1, 0, 0, 0], dtype))

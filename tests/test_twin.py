@@ -1,0 +1,248 @@
+"""The compiled trainer against its NumPy twin: same start, same batches, same steps, so the same network.
+
+Three epochs agree to ``TOLERANCE``: better than the promised 1e-9 in float64 and 1e-4 in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from fastmlp.baseline import Baseline, train_baseline
+from fastmlp.history import History
+from fastmlp.network import Network
+from fastmlp.training import train
+from tests.small_data import ACTIVATIONS, MANY, TOLERANCE, Samples, difference, make_network, pixels, table
+
+DTYPES = ("float32", "float64")
+
+# The options of ``train`` that its twin does not have: they must not change the result.
+ONLY_OURS = ("threads", "validation", "validations_per_epoch", "progress")
+
+
+def assert_same_as_twin(network: Network, samples: Samples, **options: Any) -> History:
+    """Train the network and its twin, and compare losses, parameters and evaluations."""
+    options = {"epochs": 3, "learning_rate": 0.05, "seed": 1, "threads": 1} | options
+    twin = Baseline.of(network)
+    batch_size = min(options.get("batch_size", 32), len(samples.X))  # a batch is at most all
+    history = train(network, samples.X, samples.y, **options)
+    for_twin = {name: value for name, value in options.items() if name not in ONLY_OURS}
+    losses = np.array(train_baseline(twin, samples.X, samples.y, **(for_twin | {"batch_size": batch_size})))
+    tolerance = TOLERANCE[network.dtype.name]
+    assert difference(history.batch_loss, losses) <= tolerance
+    # a weight is a sum of steps that may cancel, so in float32 it is not as exact as the loss
+    looser = tolerance * (10 if network.dtype == np.float32 else 1)
+    for ours, reference in zip(network.weights + network.biases, twin.weights + twin.biases, strict=True):
+        assert difference(ours, reference) <= looser
+    loss, accuracy = network.evaluate(samples.X, samples.y)
+    twin_loss, twin_accuracy = twin.evaluate(samples.X, samples.y)
+    assert loss == pytest.approx(twin_loss, rel=tolerance, abs=tolerance)
+    assert accuracy == pytest.approx(
+        twin_accuracy, abs=0 if network.dtype == np.float64 else 2 / len(samples.X)
+    )
+    return history
+
+
+HIDDEN = {
+    "none": (),
+    "1": (1,),
+    "3": (3,),
+    "17": (17,),
+    "64": (64,),
+    "100": (100,),
+    "64-17": (64, 17),
+    "1-100": (1, 100),
+    "ten": (20,) * 10,
+    "ten mixed": (100, 3, 64, 17, 1, 33, 32, 31, 16, 5),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_and_shape(activation: str, hidden: str, dtype: str) -> None:
+    samples = table(150, 50)
+    network = make_network(samples, *HIDDEN[hidden], activation=activation, dtype=dtype)
+    assert_same_as_twin(network, samples)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "l2": {"l2": 0.01},
+    "large l2": {"l2": 1.0},
+    "momentum and l2": {"momentum": 0.5, "l2": 0.1},
+    "nesterov and l2": {"momentum": 0.5, "nesterov": True, "l2": 0.1},
+    "linear": {"schedule": "linear"},
+    "cosine": {"schedule": "cosine", "momentum": 0.9},
+    "in order": {"shuffle": False},
+    "drop_last": {"drop_last": True},
+    "everything": {
+        "momentum": 0.7, "nesterov": True, "l2": 0.05, "schedule": "cosine", "drop_last": True,
+        "batch_size": 7,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("hidden", [(), (17,), (40, 9)], ids=str)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option(name: str, hidden: tuple[int, ...], kind: str, dtype: str) -> None:
+    samples = table(101, 37) if kind == "dense" else pixels(101, 37)
+    network = make_network(samples, *hidden, activation="tanh", dtype=dtype)
+    assert_same_as_twin(network, samples, **OPTIONS[name])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 31, 32, 33, 64, 100, 101, 5000])
+def test_every_batch_size(batch_size: int, kind: str, dtype: str) -> None:
+    samples = table(101, 20) if kind == "dense" else pixels(101, 20)
+    network = make_network(samples, 17, activation="relu", dtype=dtype)
+    assert_same_as_twin(
+        network, samples, batch_size=batch_size, learning_rate=0.02 if batch_size < 8 else 0.1
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["linear", "momentum", "l2", "everything"])
+@pytest.mark.parametrize("batch_size", [513, 1024, 1100, 1300])
+def test_batches_that_come_in_pieces(batch_size: int, name: str, threads: int, dtype: str) -> None:
+    """Beyond MICRO_BATCH a mini-batch comes in pieces whose gradients are summed before the one step."""
+    samples = pixels(1300, 23, 5)
+    network = make_network(samples, 40, 9, activation="tanh", dtype=dtype)
+    assert_same_as_twin(network, samples, **(OPTIONS[name] | {"batch_size": batch_size, "threads": threads}))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [1, 3, 31, 32, 33, 63, 64, 65, 127, 129, 200])
+@pytest.mark.parametrize("kind", ["bytes", "skipping", "numbers"])
+def test_every_number_of_features(kind: str, n_features: int, dtype: str) -> None:
+    samples = {
+        "bytes": pixels(90, n_features, 3, density=0.9),
+        "skipping": pixels(90, n_features, 3, density=0.15),
+        "numbers": table(90, n_features, 3),
+    }[kind]
+    network = make_network(samples, 20, activation="sigmoid", dtype=dtype, n_classes=3)
+    history = assert_same_as_twin(network, samples)
+    assert history.input_path == ("background-skipping" if kind == "skipping" else "dense")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_classes", [1, 2, 7, 8, 9, 31, 33, 100])
+@pytest.mark.parametrize("hidden", [(), (12,)], ids=str)
+def test_every_number_of_classes(hidden: tuple[int, ...], n_classes: int, dtype: str) -> None:
+    samples = table(120, 15, min(n_classes, 30))
+    network = make_network(samples, *hidden, activation="tanh", dtype=dtype, n_classes=n_classes)
+    assert_same_as_twin(network, samples, momentum=0.5, l2=0.01)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 0.49])
+def test_the_background_is_skipped_at_every_density(density: float, dtype: str) -> None:
+    """Also where all samples are background, or a feature is never anything else."""
+    samples = pixels(100, 70, density=density)
+    samples.X[:, 5] = 0
+    network = make_network(samples, 33, activation="relu", dtype=dtype, n_classes=10)
+    assert assert_same_as_twin(network, samples, momentum=0.5).input_path == "background-skipping"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_with_a_background_and_statistics_per_feature(dtype: str) -> None:
+    """Skipping is not for bytes only; negative values and a mean of each feature are part of it."""
+    samples = table(100, 45)
+    X = np.where(np.random.default_rng(3).random(samples.X.shape) < 0.7, 0.0, samples.X)
+    std = X.std(axis=0)
+    samples = Samples(X, samples.y, X.mean(axis=0), std)
+    network = make_network(samples, 20, activation="tanh", dtype=dtype)
+    assert assert_same_as_twin(network, samples, l2=0.01).input_path == "background-skipping"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["bytes", "numbers"])
+def test_a_constant_feature(kind: str, dtype: str) -> None:
+    samples = pixels(100, 20, density=0.9) if kind == "bytes" else table(100, 20)
+    X = samples.X.copy()
+    X[:, 3] = 7
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    samples = Samples(X, samples.y, mean, np.where(std > 0, std, 1.0))
+    network = make_network(samples, 9, activation="tanh", dtype=dtype)
+    assert_same_as_twin(network, samples)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_dead_units_stay_dead(threads: int, dtype: str) -> None:
+    """A ReLU that no sample reaches has no gradient; a padded unit must not be revived beside it."""
+    samples = table(60, 10, 3)
+    network = make_network(samples, 5, activation="relu", dtype=dtype)
+    network.biases = [np.array([-1e3, 0, 0, -1e3, 0]), network.biases[1]]
+    before = network.weights[0][:, [0, 3]]
+    assert_same_as_twin(network, samples, threads=threads)
+    np.testing.assert_array_equal(network.weights[0][:, [0, 3]], before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_sample(dtype: str) -> None:
+    samples = table(20, 6, 2)
+    one = samples._replace(X=samples.X[:1], y=samples.y[:1])
+    network = make_network(one, 4, dtype=dtype, n_classes=2)
+    assert_same_as_twin(network, one, batch_size=32)
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> tuple[Network, Samples, dict[str, Any]]:
+    """Draw any network, data and options that fit together."""
+    n = draw(st.integers(1, 80) | st.integers(500, 700))
+    n_features, n_classes = draw(st.integers(1, 140)), draw(st.integers(1, 20))
+    seed = draw(st.integers(0, 1000))
+    if draw(st.booleans()):
+        samples = pixels(n, n_features, n_classes, density=draw(st.floats(0, 1)), seed=seed)
+    else:
+        samples = table(n, n_features, n_classes, dtype=draw(st.sampled_from(DTYPES)), seed=seed)
+    network = make_network(
+        samples,
+        *draw(st.lists(st.integers(1, 120), max_size=4)),
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        dtype=draw(st.sampled_from(DTYPES)),
+        init=draw(st.sampled_from(["lecun", "glorot"])),
+        n_classes=n_classes,
+        seed=seed,
+    )
+    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    options = {
+        "epochs": draw(st.integers(1, 3)),
+        "batch_size": draw(st.integers(1, 80) | st.integers(500, 700)),
+        "learning_rate": draw(st.floats(1e-3, 0.02)),
+        "schedule": draw(st.sampled_from(["constant", "linear", "cosine"])),
+        "momentum": momentum,
+        "nesterov": momentum > 0 and draw(st.booleans()),
+        "l2": draw(st.sampled_from([0.0, 1e-3, 0.1])),
+        "shuffle": draw(st.booleans()),
+        "drop_last": draw(st.booleans()),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "threads": draw(st.integers(1, 3)),
+    }
+    return network, samples, options
+
+
+@hypothesis.given(trainings())
+def test_any_network_any_data_any_options(training: tuple[Network, Samples, dict[str, Any]]) -> None:
+    network, samples, options = training
+    assert_same_as_twin(network, samples, **options)
+
+
+@pytest.mark.nightly
+@MANY
+@hypothesis.given(trainings())
+def test_any_network_any_data_any_options_many_times(
+    training: tuple[Network, Samples, dict[str, Any]],
+) -> None:
+    network, samples, options = training
+    assert_same_as_twin(network, samples, **options)
