@@ -81,6 +81,18 @@ def check_layers(layers: object) -> tuple[int, ...]:
     return tuple(check_whole_number("each size of layers", size, 1, MAX_UNITS) for size in layers)
 
 
+def check_pair(name: str, value: object) -> tuple[Any, Any]:
+    """Return ``value`` if it is a tuple or list of samples and labels.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair (X, y) of samples and labels")
+    return value[0], value[1]
+
+
 def check_samples(X: ArrayLike, n_features: int, dtype: np.dtype[Any], name: str = "X") -> NDArray[Any]:
     """Return samples as a C-contiguous array of bytes or of ``dtype``, copied only if they are not one yet.
 

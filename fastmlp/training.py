@@ -221,13 +221,12 @@ def train(
     )  # fmt: skip
     held_out = None
     if validation is not None:
-        held_out_samples = checks.check_samples(
-            validation[0], network.n_features, network.dtype, "validation X"
-        )
+        X_held_out, y_held_out = checks.check_pair("validation", validation)
+        held_out_samples = checks.check_samples(X_held_out, network.n_features, network.dtype, "validation X")
         if not len(held_out_samples):
             raise ValueError("validation X: no samples")
         held_out_labels = checks.check_labels(
-            validation[1], len(held_out_samples), network.n_classes, "validation y"
+            y_held_out, len(held_out_samples), network.n_classes, "validation y"
         )
         held_out = held_out_samples, held_out_labels
     elif patience is not None:
