@@ -7,9 +7,11 @@ import os
 import subprocess
 from typing import Any
 
-from bench.implementations import UNSET_IN_WORKERS, missing
+from bench.implementations import BY_NAME, UNSET_IN_WORKERS, missing
 from bench.processes import ROOT
 from fastmlp import system
+
+_PEERS = {"numpy": "NumPy", "jax": "JAX", "torch": "PyTorch", "sklearn": "scikit-learn"}
 
 
 def description() -> dict[str, Any]:
@@ -37,20 +39,26 @@ def _commit() -> str | None:
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """Return one line for the README: CPU, versions, day."""
+    """Return one line for the README from the results of the training section: CPU, versions, day."""
     machine, versions = result["machine"], result["versions"]
-    vectors = (
-        "AVX-512"
-        if "avx512f" in machine["cpu_features"]
-        else "AVX2"
-        if "avx2" in machine["cpu_features"]
-        else ""
-    )
+    features = machine["cpu_features"]
+    vectors = " with AVX-512" if "avx512f" in features else " with AVX2" if "avx2" in features else ""
+    contenders = result["rows"][0]["results"].values()
+    loaded = {BY_NAME[each["implementation"]].module: each["libraries"] for each in contenders}
     parts = [
-        f"{machine['usable_cpus']} cores of an {machine['cpu']}" + (f" with {vectors}" if vectors else ""),
+        f"{machine['cpu']}{vectors}, {machine['usable_cpus']} cores",
         f"Python {versions['python']}",
-        f"NumPy {versions['numpy']}",
         f"Numba {versions['numba']}",
-        *(f"{name} {version}" for name, version in result.get("peer_versions", {}).items()),
+        *(
+            f"{_PEERS[module]} {libraries['version']}"
+            for module, libraries in loaded.items()
+            if module in _PEERS
+        ),
+        *sorted({f"OpenBLAS kernel {kernel}" for kernel in _openblas_kernels(loaded["numpy"])}),
     ]
-    return ", ".join(parts) + f"; measured {result['time'][:10]}."
+    return f"{', '.join(parts)}; measured on {result['time'][:10]}"
+
+
+def _openblas_kernels(libraries: dict[str, Any]) -> list[str]:
+    pools = libraries["thread_pools"]
+    return [pool["architecture"] for pool in pools if pool["internal_api"] == "openblas"]

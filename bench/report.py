@@ -35,6 +35,7 @@ SECTIONS: dict[str, ModuleType] = {
 
 BENCH = Path(__file__).parent
 README = ROOT / "README.md"
+_QUIET_LOAD = 0.5  # runnable processes over the last minute, before the report starts its own
 _QUICK_FOLDER = ROOT / "runs" / "bench-quick"
 
 
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorkerFailedError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the sections that were finished are kept", file=sys.stderr)
+        return 130
     results = load(folder / "results")
     for path in figures.draw_all(results, folder / "figures"):
         print(f"wrote {path}", file=sys.stderr)
@@ -106,6 +110,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[str]:
         with_optional=arguments.with_compiled,
         peaks=_peaks(),
     )
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > _QUIET_LOAD:
+        print(
+            f"Warning: something else is running (load {os.getloadavg()[0]:.1f}): timings mean little",
+            file=sys.stderr,
+        )
     (folder / "results").mkdir(parents=True, exist_ok=True)
     failures = []
     for name in arguments.only:
@@ -177,6 +186,9 @@ def contents(results: dict[str, Json]) -> dict[str, str]:
 
 def check(folder: Path) -> int:
     """Tell where README and results differ; return the exit code."""
+    if not README.exists():
+        print(f"Error: {README}: no such file", file=sys.stderr)
+        return 1
     differing = readme.drifted(README.read_text(encoding="utf-8"), contents(load(folder / "results")))
     for name in differing:
         print(f"README.md: {name} differs from the results; run python -m bench.report", file=sys.stderr)

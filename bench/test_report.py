@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import figures, processes, readme, report, rounds
+from bench import figures, machine, processes, readme, report, rounds
 from bench.implementations import BY_NAME, IMPLEMENTATIONS, Implementation, chosen
 from bench.limit import dense_limit
 from bench.processes import Worker, WorkerFailedError
@@ -26,10 +27,12 @@ def result(
     return {
         "implementation": title, "title": title, "threads": 1, "dtype": "float32", "compile_seconds": 0.5,
         "accuracy": accuracy, "loss": 0.2, "minimum_accuracy": 0.9, "samples_per_second": list(rates),
-        "others_busy": [busy, busy, busy], "median": sorted(rates)[len(rates) // 2],
+        "others_busy": [busy] * 3, "libraries": {"version": "1.0", "thread_pools": []},
+        "median": statistics.median(rates),
     }  # fmt: skip
 
 
+MACHINE = {"usable_cpus": 2, "cpu": "Fast CPU", "cpu_features": ["avx2", "avx512f"]}
 RIVALS = ("jax-all", "pytorch-1", "pytorch-all", "scikit-learn-1", "numpy-float64-all")
 
 
@@ -54,7 +57,14 @@ def made_up() -> dict[str, dict[str, Any]]:
         name: {"title": name, "compile_seconds": 0.0, "points": runs} for name in ("fastmlp-all", "jax-all")
     }
     return {
-        "training": {"rows": rows, "goals": goals, "complaints": []},
+        "training": {
+            "rows": rows,
+            "goals": goals,
+            "complaints": [],
+            "machine": MACHINE,
+            "versions": {"python": "3.11.7", "numba": "0.68.1"},
+            "time": "2026-11-23T12:00:00+00:00",
+        },
         "growth": {"series": dict.fromkeys(names, points), "goals": [], "complaints": []},
         "accuracy": {"results": recipes, "recipe": "a recipe", "target": 0.98, "goals": [], "complaints": []},
     }
@@ -249,6 +259,13 @@ def test_tables_name_every_network_and_implementation(made_up: dict[str, dict[st
     assert all(row.name in tables["networks"] for row in training.ROWS)
     assert all(name in tables["training"] for name in RIVALS)
     assert "15.0 x" in tables["goals"]
+
+
+def test_the_machine_is_named_in_one_line(made_up: dict[str, dict[str, Any]]) -> None:
+    """With the version of everything that was timed."""
+    line = machine.sentence(made_up["training"])
+    assert line.startswith("Fast CPU with AVX-512, 2 cores, Python 3.11.7, Numba 0.68.1, ")
+    assert "JAX 1.0" in line and line.endswith("measured on 2026-11-23")
 
 
 def test_figures_are_drawn(made_up: dict[str, dict[str, Any]], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import importlib
 import os
 import pickle
 import resource
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -108,6 +109,7 @@ def serve(session: Session, requests: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Serve one implementation, named on the command line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pipe
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(
         sys.stderr.fileno(), sys.stdout.fileno()

@@ -126,15 +126,8 @@ def training_settings(workload: Workload) -> dict[str, Any]:
 
 def require_plain_sgd(workload: Workload, library: str) -> None:
     """Refuse settings that an adapter does not implement, rather than time something else."""
-    if (
-        workload.momentum
-        or workload.nesterov
-        or workload.schedule != "constant"
-        or workload.activation != "relu"
-    ):
-        raise ValueError(
-            f"{library}: this adapter trains ReLU networks with plain SGD at a constant rate only"
-        )
+    if workload.momentum or workload.nesterov or workload.activation != "relu":
+        raise ValueError(f"{library}: this adapter trains ReLU networks with plain SGD only")
 
 
 def standardised(peer: Peer) -> dict[str, tuple[NDArray[Any], NDArray[np.int64]]]:

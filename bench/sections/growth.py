@@ -62,8 +62,18 @@ def _series(points: dict[int, Workload], names: tuple[str, ...], rounds: int, op
                     seconds, _ = alone(list(workers.values()), worker, train, epochs[name], seed)
                     rates[name].append(epochs[name] * workload.samples_per_epoch / seconds)
             limits = {key: dense_limit(workload, peak) for key, peak in options.peaks.items()}
-            medians = {name: statistics.median(values) for name, values in rates.items()}
-            measured.append({"n": n, "median": medians, "samples_per_second": rates, "dense_limits": limits})
+            measured.append(
+                {
+                    "n": n,
+                    "median": {name: statistics.median(values) for name, values in rates.items()},
+                    "samples_per_second": rates,
+                    "epochs": epochs,
+                    "accuracy": {
+                        name: worker.call("evaluate", "test").accuracy for name, worker in workers.items()
+                    },
+                    "dense_limits": limits,
+                }
+            )
     return measured
 
 
