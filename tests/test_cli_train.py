@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -20,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from fastmlp import Network, load_dataset
 from fastmlp.cli import program
+from fastmlp.cli.interrupts import Interrupts
 
 FILES = ["config.json", "curves.png", "history.csv", "history.json", "model.safetensors"]
 SMALL = ["train", "--layers", "8", "--epochs", "2"]
@@ -200,6 +202,16 @@ def test_doubtful_settings_are_told(data: Path, tmp_path: Path) -> None:
 
 
 # Trainings that do not end well
+
+
+def test_an_interruption_that_python_dropped_is_raised_again() -> None:
+    with Interrupts() as interrupts:
+        interrupts.check()
+        with contextlib.suppress(KeyboardInterrupt):  # as in a destructor
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import warnings
 
 import click
 
 from fastmlp import __version__
-from fastmlp.cli.base import Program, show_warning
+from fastmlp.cli.base import INTERRUPTED, Program, show_warning
 
 COMMANDS = {
     "train": ("fastmlp.cli.train:train", "Train a network and keep it in a run folder."),
@@ -51,4 +54,14 @@ click.version_option(__version__, "-V", "--version", message="%(prog)s %(version
 def main() -> None:
     """Run the command line (the console script)."""
     warnings.showwarning = show_warning
-    program.main()
+    try:
+        program.main()
+    except SystemExit as ending:
+        if ending.code != INTERRUPTED:
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(
+            INTERRUPTED
+        )  # at once: not waiting for threads, and not as "killed by SIGINT" as Python may do

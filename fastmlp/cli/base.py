@@ -113,7 +113,8 @@ class _HelpMixin(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         last: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            # what the arguments are the help's text tells
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if record is None:
                 continue
             if isinstance(parameter, SectionOption):
@@ -237,6 +238,8 @@ class Program(LazyGroup):
     def _report(self, error: Exception, preferences: Preferences) -> NoReturn:
         """Print what went wrong and leave with the exit code that says which kind it was."""
         if isinstance(error, click.Abort):
+            with contextlib.suppress(OSError):
+                click.echo("interrupted", err=True)
             sys.exit(INTERRUPTED)
         if preferences.debug:
             traceback.print_exception(error)

@@ -21,6 +21,7 @@ from fastmlp.cli.options import (
 )
 from fastmlp.cli.output import print_columns, print_json
 from fastmlp.cli.types import FiniteNumber, WholeNumber
+from fastmlp.experiment import Settings, check_memory
 from fastmlp.runs import network_name
 
 
@@ -35,7 +36,7 @@ from fastmlp.runs import network_name
 @layers_option()
 @activation_option()
 @init_option()
-@seed_option()
+@seed_option("Seed of the initial weights and of the choice of parameters.")
 @option(TRAINING, "--l2", type=FiniteNumber(at_least=0.0), default=0.0, help="Weight of the L2 penalty.")
 @data_option()
 @max_bytes_option()
@@ -72,6 +73,7 @@ def gradcheck(
 
     dataset = load_dataset(data, max_bytes=max_bytes)
     sizes = (dataset.X_train.shape[1], *layers, dataset.n_classes)
+    check_memory(Settings(layers=layers, dtype="float64", epochs=1, threads=1), sizes, samples)
     network = Network(
         sizes,
         activation=activation,

@@ -28,6 +28,8 @@ NETWORK, TRAINING, DATA, OUTPUT = "Network", "Training", "Data", "Output"
 def option(section: str, *names: str, **settings: Any) -> Decorator:
     """Declare an option under a heading of the help."""
     settings.setdefault("show_default", "default" in settings and not settings.get("is_flag"))
+    if isinstance(settings.get("default"), float):
+        settings["default"] = f"{settings['default']:g}"  # shown as 0, not as 0.0
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
 
@@ -93,24 +95,25 @@ def init_option() -> Decorator:
     )
 
 
-def seed_option() -> Decorator:
+def seed_option(help_text: str = "Seed of the initial weights and the shuffling.") -> Decorator:
     """Declare --seed."""
     return option(
         NETWORK,
         "--seed",
         type=Seed(),
         default=DEFAULTS.seed,
-        help="Seed of the initial weights and the shuffling.",
+        help=help_text,
     )
 
 
-def threads_option() -> Decorator:
+def threads_option(section: str = "Speed") -> Decorator:
     """Declare --threads."""
     return option(
-        TRAINING,
+        section,
         "--threads",
         "-t",
         type=Threads(),
+        metavar="N|auto",
         default="auto",
         help="Threads; auto: as many CPUs as this process may use. Any number gives the same result.",
     )
@@ -204,7 +207,7 @@ def _descent_options() -> Sequence[Decorator]:
         option(
             TRAINING, "--no-shuffle", is_flag=True, help="Take the samples in their own order every epoch."
         ),
-        threads_option(),
+        threads_option(TRAINING),
     )
 
 

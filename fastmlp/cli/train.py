@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastmlp.cli.base import FAILED, INTERRUPTED, Command
+from fastmlp.cli.interrupts import Interrupts
 from fastmlp.cli.live import TrainingDisplay, preferences_of, report_compile_time
 from fastmlp.cli.options import (
     DATA,
@@ -31,8 +29,8 @@ from fastmlp.experiment import Settings, run_training
 from fastmlp.runs import RunFolderError, network_name
 
 if TYPE_CHECKING:
-    from fastmlp.errors import FastmlpError
-from fastmlp.experiment import Outcome
+    from fastmlp.experiment import Outcome
+    from fastmlp.training import Progress
 
 
 @click.command(
@@ -86,9 +84,14 @@ def train(
     settings = Settings(shuffle=not no_shuffle, restore_best=not keep_last, **options)
     _check_combinations(settings, output)
     try:
-        with _terminating_like_ctrl_c(), TrainingDisplay(preferences_of(ctx), quiet=quiet) as display:
+        with Interrupts() as interrupts, TrainingDisplay(preferences_of(ctx), quiet=quiet) as display:
+
+            def progress(report: Progress) -> None:
+                interrupts.check()
+                display(report)
+
             outcome = run_training(
-                settings, output=output, overwrite=force, progress=display, tell=display.tell
+                settings, output=output, overwrite=force, progress=progress, tell=display.tell
             )
     except RunFolderError as error:
         hint = "; use --force to replace its files" if "not empty" in str(error) else ""
@@ -119,21 +122,6 @@ def _check_combinations(settings: Settings, output: Path | None) -> None:
         raise click.BadParameter("needs --momentum greater than 0", param_hint="--nesterov")
     if output is not None and (not output.name.isprintable() or str(output) == "-"):
         raise click.BadParameter(f"is not a name for a folder (got {str(output)!r})", param_hint="--output")
-
-
-@contextlib.contextmanager
-def _terminating_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM (a batch system's "time is up") save what was learnt, as Ctrl-C does."""
-    previous = signal.getsignal(signal.SIGTERM)
-    try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread: signals are the caller's business
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _fields(outcome: Outcome) -> list[tuple[str, str]]:
