@@ -171,6 +171,7 @@ def test_importing_fastmlp_imports_nothing_heavy() -> None:
         (["train", "--threads", "abc"], "--threads: must be 1.."),
         (["train", "--activation", "rleu"], "(got 'rleu'); did you mean 'relu'?"),
         (["train", "--dtype", "float16"], "--dtype: must be one of float32, float64"),
+        (["train", "--data", "minst"], "--data: no such data set or file: 'minst'; did you mean 'mnist'?"),
         (["train", "--max-bytes", "4 pounds"], "--max-bytes: must be a size such as 500MB or 4GB"),
         (["train", "--patience", "0"], "--patience: must be a whole number >= 1"),
         (["train", "--output", "-"], "--output: is not a name for a folder"),

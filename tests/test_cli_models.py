@@ -120,6 +120,12 @@ def test_a_bad_model_is_refused_in_one_line(
     assert result.stdout == ""
 
 
+def test_a_folder_of_runs_is_not_a_run(model: Path) -> None:
+    result = run("evaluate", model.parent)
+    assert result.exit_code == 5
+    assert f"no model.safetensors in this folder; did you mean {model}?" in result.stderr
+
+
 # predict
 
 

@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Interrupts:
-    """Turns SIGTERM (a batch system's "time is up") into what Ctrl-C does, and sees to it that neither gets lost.
+    """Turns SIGTERM (a batch system's "time is up") into Ctrl-C, and sees to it that neither gets lost.
 
     Python drops an exception that a signal raises inside a callback or a destructor, which happens while
     Numba is imported and compiles. So the signal is remembered as well, and `check` raises it again.

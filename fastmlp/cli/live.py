@@ -67,7 +67,7 @@ class TrainingDisplay:
             self._pending.cancel()
             self._pending = None
         if message is not None:
-            text = f"{message} (once per version and machine; half a minute or less) ..."
+            text = f"{message} (once per version and machine, this takes a while) ..."
             self._pending = threading.Timer(_PATIENCE_SECONDS, self.tell, [text])
             self._pending.daemon = True
             self._pending.start()
@@ -80,6 +80,8 @@ class TrainingDisplay:
             self._announce(progress.message)
             return
         self._announce(None)
+        if progress.step == 0:
+            return
         if self._newest is not None and progress.step == self._newest.step:
             progress = dataclasses.replace(progress, loss=self._newest.loss)  # of one batch only otherwise
         self._newest = progress

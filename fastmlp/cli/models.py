@@ -33,7 +33,9 @@ def load_model(path: Path) -> Network:
     from fastmlp.network import Network
 
     if path.is_dir() and not (path / MODEL).exists():
-        raise ModelFormatError(f"{path}: no {MODEL} in this folder")
+        runs = sorted(model.parent for model in path.glob(f"*/{MODEL}"))
+        hint = f"; did you mean {runs[-1]}?" if runs else ""  # names begin with the time
+        raise ModelFormatError(f"{path}: no {MODEL} in this folder{hint}")
     return Network.load(path / MODEL if path.is_dir() else path)
 
 

@@ -8,7 +8,16 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from fastmlp.cli.base import SectionOption
-from fastmlp.cli.types import ByteSize, FiniteNumber, HiddenLayers, OneOf, Seed, Threads, WholeNumber
+from fastmlp.cli.types import (
+    ByteSize,
+    DataSource,
+    FiniteNumber,
+    HiddenLayers,
+    OneOf,
+    Seed,
+    Threads,
+    WholeNumber,
+)
 from fastmlp.experiment import ACTIVATION_ALIASES, ACTIVATIONS, DEFAULTS, DTYPES, INITIALIZATIONS, SCHEDULES
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -46,7 +55,7 @@ def combine(*decorators: Decorator) -> Decorator:
 
 def data_option(help_text: str = 'Data set: "mnist", a folder of IDX files, or an .npz file.') -> Decorator:
     """Declare --data."""
-    return option(DATA, "--data", metavar="NAME|PATH", default=DEFAULTS.data, help=help_text)
+    return option(DATA, "--data", type=DataSource(), default=DEFAULTS.data, help=help_text)
 
 
 def max_bytes_option() -> Decorator:

@@ -103,7 +103,7 @@ def train(
     report_compile_time(outcome.history.compile_seconds, quiet=quiet)
     if as_json:
         print_json({"command": "train", "run": outcome.run, **outcome.summary()})
-    else:
+    elif outcome.status != "diverged":
         print_fields(_fields(outcome))
     _finish(ctx, outcome, quiet=quiet)
 

@@ -17,6 +17,7 @@ else:  # not generic at run time before Click 8.5
     _ParamType = click.ParamType
 
 MOST_LAYERS = 1000
+DATA_SETS = ("mnist",)
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([kKmMgGtT])?B?", re.ASCII)
@@ -224,6 +225,19 @@ class Threads(_ParamType):
                 ctx,
             )
         return int(text)
+
+
+class DataSource(_ParamType):
+    """The name of a data set, or a path; whether it can be read the reader will tell."""
+
+    name = "NAME|PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name or path; fail if it is nearly a name but no path."""
+        text = str(value)
+        if text not in DATA_SETS and not Path(text).exists() and did_you_mean(text, DATA_SETS):
+            self.fail(f"no such data set or file: {text!r}{did_you_mean(text, DATA_SETS)}", param, ctx)
+        return text
 
 
 class FigureFile(_ParamType):
