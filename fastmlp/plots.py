@@ -69,7 +69,7 @@ def training_curves(history: History, title: str) -> Figure:
         _mark_best(axes, history, last_step)
         if axes.get_legend_handles_labels()[0]:
             corner = "upper right" if axes is loss_axes else "lower right"
-            axes.legend(frameon=False, labelcolor=_INK, fontsize=10, loc=corner)
+            axes.legend(framealpha=0.85, edgecolor="none", labelcolor=_INK, fontsize=10, loc=corner)
     return figure
 
 
@@ -126,9 +126,10 @@ def _draw_accuracies(axes: Any, history: History) -> None:
     style = _line(history) | {"linestyle": "--"}
     axes.plot(history.step, training, color=_TRAINING, label="Training", **style)
     axes.plot(history.step, validation, color=_VALIDATION, label="Validation", **_line(history))
-    lowest = float(np.nanmin(np.concatenate([training, validation])))
-    margin = max(0.08 * (100.0 - lowest), 0.05)
-    axes.set_ylim(max(0.0, lowest - margin), 100.0 + margin / 2)
+    both = np.concatenate([training, validation])
+    lowest, highest = float(np.nanmin(both)), float(np.nanmax(both))
+    margin = max(0.08 * (highest - lowest), 0.2)
+    axes.set_ylim(lowest - margin, highest + margin)
 
 
 def averaged(

@@ -19,10 +19,9 @@ from fastmlp.cli.options import (
     option,
     seed_option,
 )
-from fastmlp.cli.output import print_columns, print_json
+from fastmlp.cli.output import describe_network, print_columns, print_json
 from fastmlp.cli.types import FiniteNumber, WholeNumber
 from fastmlp.experiment import Settings, check_memory
-from fastmlp.runs import network_name
 
 
 @click.command(
@@ -107,7 +106,7 @@ def gradcheck(
             }
         )
     else:
-        click.echo(f"{network_name(sizes)}, {activation}, {len(X)} samples of {dataset.name}, float64\n")
+        click.echo(f"{describe_network(sizes, activation)}, {len(X)} samples of {dataset.name}, float64\n")
         print_columns(
             (
                 "input path",

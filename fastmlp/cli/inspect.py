@@ -10,8 +10,7 @@ import click
 from fastmlp.cli.base import Command
 from fastmlp.cli.models import load_model, model_argument, run_record
 from fastmlp.cli.options import json_option
-from fastmlp.cli.output import percent, print_columns, print_fields, print_json, seconds
-from fastmlp.runs import network_name
+from fastmlp.cli.output import describe_network, percent, print_columns, print_fields, print_json, seconds
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -84,9 +83,8 @@ def _fields(network: Network) -> list[tuple[str, str]]:
     per_feature = network.mean.ndim > 0 or network.std.ndim > 0
     scaling = "per feature" if per_feature else f"(x - {float(network.mean):.6g}) / {float(network.std):.6g}"
     return [
-        ("Network", network_name(network.layers)),
+        ("Network", describe_network(network.layers, network.activation)),
         ("Parameters", f"{network.n_parameters:,}"),
-        ("Activation", f"{network.activation}, then softmax"),
         ("Numbers", network.dtype.name),
         ("Initial weights", f"{network.init}, seed {network.seed}"),
         ("Standardisation", scaling),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fastmlp.runs import json_ready
+from fastmlp.runs import json_ready, network_name
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +55,11 @@ def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, left:
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         click.echo(click.style(text, bold=True) if line == 0 else text)
+
+
+def describe_network(layers: Sequence[int], activation: str) -> str:
+    """Return "784-64-10, relu", or "784-10, softmax regression" without a hidden layer."""
+    return f"{network_name(layers)}, {activation if len(layers) > 2 else 'softmax regression'}"
 
 
 def note(text: str) -> None:

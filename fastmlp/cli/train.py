@@ -22,11 +22,11 @@ from fastmlp.cli.options import (
     option,
     training_options,
 )
-from fastmlp.cli.output import note, percent, print_fields, print_json, printable, seconds
+from fastmlp.cli.output import describe_network, note, percent, print_fields, print_json, printable, seconds
 from fastmlp.cli.types import WholeNumber
 from fastmlp.errors import FastmlpError
 from fastmlp.experiment import Settings, run_training
-from fastmlp.runs import RunFolderError, network_name
+from fastmlp.runs import RunFolderError
 
 if TYPE_CHECKING:
     from fastmlp.experiment import Outcome
@@ -130,7 +130,7 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
     epochs = "1 epoch" if history.epochs == 1 else f"{history.epochs} epochs"
     compiling = "from the cache" if history.compile_seconds < 1.0 else "once per version and machine"
     return [
-        ("Network", f"{network_name(network.layers)}, {network.activation}"),
+        ("Network", describe_network(network.layers, network.activation)),
         ("Parameters", f"{network.n_parameters:,}"),
         ("Test loss", f"{outcome.test.loss:.4f}"),
         ("Test accuracy", percent(outcome.test.accuracy)),
