@@ -1,0 +1,144 @@
+"""The same arguments give the same bits: on any number of threads, however often, however it is watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp.network import Network
+from fastmlp.training import Progress, train
+from tests.small_data import Samples, make_network, pixels, same_bits, table
+
+DTYPES = ("float32", "float64")
+
+# Wide enough that every thread owns something, deep enough that all kinds of exchange take place.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "none": (),
+    "one": (200,),
+    "deep": (64, 64, 64),
+    "ten": (64,) * 10,
+    "uneven": (300, 17, 120),
+}
+
+
+def trained(samples: Samples, hidden: tuple[int, ...], dtype: str = "float32", **options: Any) -> Network:
+    """Train a network of its own for each call."""
+    network = make_network(samples, *hidden, activation="tanh", dtype=dtype, n_classes=10)
+    arguments: dict[str, Any] = {"epochs": 2, "learning_rate": 0.05, "threads": 1}
+    train(network, samples.X, samples.y, **(arguments | options))
+    return network
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_number_of_threads_gives_the_same_bits(shape: str, kind: str, dtype: str) -> None:
+    samples = table(150, 784) if kind == "dense" else pixels(150, 784)
+    options = {"momentum": 0.5, "l2": 0.01}
+    reference = trained(samples, SHAPES[shape], dtype, **options)
+    for threads in (2, 3, 4, None):
+        assert same_bits(trained(samples, SHAPES[shape], dtype, threads=threads, **options), reference), (
+            threads
+        )
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}]
+)
+@pytest.mark.parametrize("hidden", [(200,), (64, 64)], ids=str)
+def test_threads_do_not_matter_for_any_batches(hidden: tuple[int, ...], options: dict[str, Any]) -> None:
+    samples = pixels(900 if options.get("batch_size") == 700 else 120, 100)
+    reference = trained(samples, hidden, **options)
+    for threads in (2, 3):
+        assert same_bits(trained(samples, hidden, threads=threads, **options), reference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [(200,), (64, 64, 64)], ids=str)
+def test_twenty_repeats_give_the_same_bits(hidden: tuple[int, ...], dtype: str) -> None:
+    """A race would not show in every run."""
+    samples = pixels(300, 100)
+    reference = trained(samples, hidden, dtype, epochs=3)
+    for repeat in range(20):
+        assert same_bits(trained(samples, hidden, dtype, epochs=3, threads=2 + repeat % 3), reference), repeat
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("hidden", [(200,), (64, 64, 64), (300, 17, 120)], ids=str)
+def test_many_repeats_with_more_threads_than_processors(hidden: tuple[int, ...]) -> None:
+    samples = pixels(1000, 100)
+    reference = trained(samples, hidden, epochs=3)
+    for repeat in range(300):
+        assert same_bits(trained(samples, hidden, epochs=3, threads=2 + repeat % 7), reference), repeat
+
+
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+def test_looking_does_not_change_what_is_seen(kind: str) -> None:
+    """Validations and reports split an epoch into several calls."""
+    samples = table(200, 90) if kind == "dense" else pixels(200, 90)
+    reference = trained(samples, (40, 20), epochs=3)
+    validation = samples.X[:50], samples.y[:50]
+    seen: list[int] = []
+    watched: list[dict[str, Any]] = [
+        {"validation": validation},
+        {"validation": validation, "validations_per_epoch": 7},
+        {"validation": validation, "validations_per_epoch": 3, "threads": 2},
+        {"validation": validation, "patience": 1000, "restore_best": False},
+        {"progress": lambda progress: seen.append(progress.step)},
+    ]
+    for options in watched:
+        assert same_bits(trained(samples, (40, 20), epochs=3, **options), reference), options
+    assert seen
+
+
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batches", [1, 2, 5, 6])
+def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(
+    batches: int, threads: int, kind: str
+) -> None:
+    """A training that is stopped after some batches leaves the weights of one on those batches alone."""
+    samples = table(60, 90) if kind == "dense" else pixels(60, 90)
+
+    def stop(progress: Progress) -> None:
+        if progress.step >= batches:
+            raise StopAsyncIteration
+
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 10, "shuffle": False, "threads": threads}
+    stopped = make_network(samples, 40, 20, activation="tanh", n_classes=10)
+    with pytest.raises(StopAsyncIteration):
+        train(
+            stopped, samples.X, samples.y, **options, progress=stop,
+            validation=(samples.X[:5], samples.y[:5]), validations_per_epoch=6,
+        )  # fmt: skip
+    seen = samples._replace(X=samples.X[: 10 * batches], y=samples.y[: 10 * batches])
+    reference = make_network(samples, 40, 20, activation="tanh", n_classes=10)
+    reference_density = np.count_nonzero(samples.X) / samples.X.size
+    history = train(reference, seen.X, seen.y, **options)
+    assert history.input_path == ("background-skipping" if reference_density < 0.5 else "dense")
+    assert same_bits(stopped, reference)
+
+
+def test_seeds_matter() -> None:
+    samples = table(100, 20)
+    reference = trained(samples, (8,))
+    assert same_bits(trained(samples, (8,)), reference)
+    assert not same_bits(trained(samples, (8,), seed=1), reference)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+def test_history_does_not_depend_on_threads(kind: str, dtype: str) -> None:
+    samples = table(150, 50) if kind == "dense" else pixels(150, 50)
+    histories = []
+    for threads in (1, 2, 4):
+        network = make_network(samples, 200, 70, dtype=dtype)
+        validation = samples.X[:40], samples.y[:40]
+        histories.append(
+            train(network, samples.X, samples.y, epochs=2, l2=0.1, threads=threads, validation=validation)
+        )
+    for history in histories[1:]:
+        for name in ("batch_loss", "validation_loss", "validation_accuracy", "training_accuracy"):
+            assert getattr(history, name).tobytes() == getattr(histories[0], name).tobytes(), name
