@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import tile
+from fastmlp.kernels import background, dense, tile
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -89,7 +89,7 @@ def reductions(a, b, words, bytes_, out, numbers, bits):
     numbers[2] = lanes
     numbers[3] = tile.get(a, 17)
     tile.put(numbers, 4, a[18])
-    bits[0] = tile.nonzero_bits(tile.load(a, START, 0, 1, VECTORS))
+    bits[0] = tile.nonzero_bits(a, a, START)
     bits[1] = tile.column_bits(words, 3, np.uint64(0b1010))
     bits[2] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
     bits[3] = count_trailing_zeros(np.uint64(0b101000))
@@ -108,3 +108,21 @@ def largest_and_rectified(a, b, out, block):
     tile.store(out, 0, 0, tile.maximum(x, y))
     tile.store(out, block, 0, tile.rectify(x))
     tile.store(out, 2 * block, 0, tile.step(x))
+
+
+@entry_kernel
+def dense_product(a, w, z, rows, inputs):
+    """Run the forward product of a dense layer; its machine code is looked at."""
+    dense.forward(a, 0, rows, rows, inputs, w, 0, 0, z, 0)
+
+
+@entry_kernel
+def skipping_product(a, nonzero, w, z, rows, inputs):
+    """Run the forward product that skips the background; its machine code is looked at."""
+    background.forward(a, rows, rows, inputs, nonzero, w, 0, 0, z, 0, z, 0)
+
+
+@entry_kernel
+def dense_step(rule, a, deltas, w, rows, inputs):
+    """Run the weight step of a dense layer; its machine code is looked at."""
+    dense.weight_step(rule, True, True, 0.0, 0.0, a, 0, rows, rows, inputs, deltas, 0, w, w, w, 0)

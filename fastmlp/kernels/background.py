@@ -36,7 +36,6 @@ from fastmlp.kernels.tile import (
     nonzero_bits,
     put,
     store,
-    subtract,
     sum_rows,
     zeros,
 )
@@ -51,23 +50,8 @@ ONE = np.uint64(1)
 
 
 @phase
-def gather(
-    x,
-    n_features,
-    order,
-    first,
-    samples,
-    rows,
-    origin,
-    factor,
-    from_input,
-    to_input,
-    width,
-    a,
-    capacity,
-    nonzero,
-):
-    """``a = (x - origin) * factor`` for the samples of a mini-batch, and where it is not zero.
+def gather(x, n_features, order, first, samples, rows, factor, words, a, capacity, nonzero):
+    """``a = x * factor`` for the samples of a mini-batch, and where it is not zero.
 
     Parameters
     ----------
@@ -77,45 +61,40 @@ def gather(
         The samples are ``order[first : first + samples]``.
     rows : int
         ``samples`` rounded up; the rows after the samples are set to zero.
-    origin, factor : float
-        Standardisation of each feature; zero where there is no feature, up to whole words of ``WORD`` inputs.
-    from_input, to_input : int
-        Range of inputs wanted, multiples of MARK or up to the end.
-    width : int
-        Inputs in a block of the panel ``a``.
+    factor : float
+        1 / std of each feature; zero where there is no feature, up to whole words of ``WORD`` inputs.
+    words : int
+        Number of words of inputs.
     a : float (flat), overwritten
-        Panel ``[blocks][capacity][width]``.
+        Panel ``[words][capacity][WORD]``.
     nonzero : uint32 (flat), overwritten
-        ``[inputs / MARK][capacity]``: bit i of a word says whether input i of its range differs from the background.
+        ``[inputs / MARK][capacity]``: bit i of a word says whether input i of its range differs from zero.
     """
     block = VECTORS * lanes_of(a)
-    whole = n_features // block * block
-    for i in range(from_input, (to_input + MARK - 1) // MARK * MARK, block):
-        target = i // width * capacity * width + i % width
+    for i in range(0, words * WORD, block):
+        target = i // WORD * capacity * WORD + i % WORD
         word = i // MARK * capacity
-        tile_origin, tile_factor = load(origin, i, 0, 1, VECTORS), load(factor, i, 0, 1, VECTORS)
-        fast = samples if i < whole else 0
-        for row in range(fast):
-            tile = load_as(a, x, np.int64(get(order, first + row)) * n_features + i, 0, 1, VECTORS)
-            tile = multiply(subtract(tile, tile_origin), tile_factor)
-            store(a, target + row * width, 0, tile)
-            mark(nonzero, word + row, i, tile)
-        for row in range(fast, rows):
-            offset = target + row * width
+        tile_factor = load(factor, i, 0, 1, VECTORS)
+        whole = samples if i + block <= n_features else 0
+        for row in range(whole):
+            start = np.int64(get(order, first + row)) * n_features + i
+            store(a, target + row * WORD, 0, multiply(load_as(a, x, start, 0, 1, VECTORS), tile_factor))
+            mark(nonzero, word + row, i, nonzero_bits(a, x, start))
+        for row in range(whole, rows):
+            offset = target + row * WORD
             store(a, offset, 0, zeros(a, 1, VECTORS))
             if row < samples:
                 start = np.int64(get(order, first + row)) * n_features
                 for feature in range(i, min(i + block, n_features)):
                     put(a, offset + feature - i, a.dtype.type(get(x, start + feature)))
-                tile = multiply(subtract(load(a, offset, 0, 1, VECTORS), tile_origin), tile_factor)
-                store(a, offset, 0, tile)
-            mark(nonzero, word + row, i, load(a, offset, 0, 1, VECTORS))
+                store(a, offset, 0, multiply(load(a, offset, 0, 1, VECTORS), tile_factor))
+            mark(nonzero, word + row, i, nonzero_bits(a, a, offset))
 
 
 @kernel
-def mark(nonzero, offset, i, tile):
+def mark(nonzero, offset, i, bits):
     """Write which of the inputs from ``i`` on are not zero into their bits of a word."""
-    bits = nonzero_bits(tile) << np.uint64(i % MARK)
+    bits <<= np.uint64(i % MARK)
     if i % MARK != 0:
         bits |= np.uint64(get(nonzero, offset))
     put(nonzero, offset, bits)

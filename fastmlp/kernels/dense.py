@@ -8,18 +8,24 @@ and in a batch.
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
     add,
+    get,
     lanes_of,
     load,
+    load_as,
     load_square,
     multiply,
     multiply_add,
+    put,
     store,
+    subtract,
     sum_elements,
     sum_rows,
     transpose,
@@ -29,6 +35,48 @@ from fastmlp.kernels.tile import (
 # Blocks of inputs whose weights stay in the first-level cache (4 * 32 * 128 bytes = 16 KiB) while all rows pass.
 # Measured at 512 x 1024 x 1024: 10 % faster than passing all inputs at once.
 INPUT_BLOCKS = 4
+
+
+@phase
+def standardise(
+    x, n_features, order, first, samples, rows, origin, factor, from_block, to_block, a, capacity
+):  # fmt: skip
+    """``a = (x - origin) * factor`` for some blocks of inputs of the samples of a mini-batch.
+
+    Parameters
+    ----------
+    x : uint8 or float (flat)
+        Samples of ``n_features`` finite values each.
+    order : uint32
+        The samples are ``order[first : first + samples]``.
+    rows : int
+        ``samples`` rounded up; the rows after the samples are set to zero.
+    origin, factor : float
+        Mean and 1 / std of each feature; zero where there is no feature.
+    from_block, to_block : int
+        Range of blocks of inputs.
+    a : float (flat), overwritten
+        Panel ``[blocks][capacity][BLOCK]``.
+    """
+    block = VECTORS * lanes_of(a)
+    for k in range(from_block, to_block):
+        i = k * block
+        tile_origin, tile_factor = load(origin, i, 0, 1, VECTORS), load(factor, i, 0, 1, VECTORS)
+        whole = i + block <= n_features
+        for row in range(rows):
+            offset = (k * capacity + row) * block
+            tile = zeros(a, 1, VECTORS)
+            if row < samples:
+                start = np.int64(get(order, first + row)) * n_features + i
+                if whole:
+                    tile = load_as(a, x, start, 0, 1, VECTORS)
+                else:
+                    store(a, offset, 0, tile)
+                    for feature in range(n_features - i):
+                        put(a, offset + feature, a.dtype.type(get(x, start + feature)))
+                    tile = load(a, offset, 0, 1, VECTORS)
+                tile = multiply(subtract(tile, tile_origin), tile_factor)
+            store(a, offset, 0, tile)
 
 
 @phase

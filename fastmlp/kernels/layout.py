@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from fastmlp.kernels.tile import ROWS, VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 
-# Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces.
-MICRO_BATCH = 512
+# Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces. Their inputs and
+# activations then stay in the second-level cache: at batch 512, pieces of 128 are 12 % faster than one of 512 for
+# 784-64-10 and 10 % for 784-1024-1024-10.
+MICRO_BATCH = 128
 
 CACHE_LINE = 64
 

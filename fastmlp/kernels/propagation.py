@@ -87,18 +87,21 @@ def gather(layers, options, data, memory, team, piece):
     """Standardise the samples of a piece, for the blocks of inputs that this thread needs."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
-    sparse = options.sparse and len(layers) > 1
-    first, last = np.int64(0), layer.inputs * block
+    if options.sparse:
+        words = (piece.samples + MARK - 1) // MARK
+        background.gather(
+            data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
+            options.words, memory.own, options.capacity, memory.nonzero,
+        )  # fmt: skip
+        background.mark_samples(memory.nonzero, options.capacity, layer.inputs * block, words, memory.marks)
+        return
+    first, last = np.int64(0), layer.inputs
     if len(layers) == 1:
         first, last = owned_blocks(layer.inputs, layer, team)
-        first, last = first * block, last * block
-    words = (piece.samples + 31) // 32
-    background.gather(
-        data.x, options.n_features, data.order, piece.start, piece.samples, 32 * words, data.origin, data.factor,
-        first, last, WORD if sparse else block, memory.own, options.capacity, memory.nonzero,
+    dense.standardise(
+        data.x, options.n_features, data.order, piece.start, piece.samples, piece.squares * block,
+        data.origin, data.factor, first, last, memory.own, options.capacity,
     )  # fmt: skip
-    if sparse:
-        background.mark_samples(memory.nonzero, options.capacity, layer.inputs * block, words, memory.marks)
 
 
 @phase

@@ -362,20 +362,21 @@ def fill(typing_context, array, number, rows, vectors):
 
 
 @intrinsic
-def nonzero_bits(typing_context, tile):
-    """Bit ``v * lanes + lane`` says whether that element of a tile of one row is not zero (NaN counts as not zero)."""
-    if tile.rows != 1:
-        return None
+def nonzero_bits(typing_context, like, array, offset):
+    """Bit ``i`` says whether ``array[offset + i]`` is not zero, for as many numbers as a row of a tile of ``like`` has."""
 
     def emit(context, builder, signature, arguments):
-        total = integer_constant(0)
-        for v, register in enumerate(_registers(builder, tile, arguments[0])):
-            flags = builder.fcmp_unordered("!=", register.value, register.constant(0.0).value)
-            bits = builder.zext(builder.bitcast(flags, ir.IntType(tile.lanes.count)), ir.IntType(64))
-            total = builder.or_(total, builder.shl(bits, integer_constant(v * tile.lanes.count)))
-        return total
+        count = VECTORS * LANES[like.dtype].count
+        is_float = isinstance(array.dtype, types.Float)
+        element = LANES[array.dtype].scalar if is_float else ir.IntType(8)
+        values = ir.VectorType(element, count)
+        pointer = builder.bitcast(_element(context, builder, array, *arguments[1:]), values.as_pointer())
+        loaded = builder.load(pointer, align=1)
+        zero = ir.Constant(values, None)
+        flags = builder.fcmp_unordered("!=", loaded, zero) if is_float else builder.icmp_unsigned("!=", loaded, zero)
+        return builder.zext(builder.bitcast(flags, ir.IntType(count)), ir.IntType(64))
 
-    return types.uint64(tile), emit
+    return types.uint64(like, array, types.int64), emit
 
 
 @intrinsic
