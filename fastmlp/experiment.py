@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastmlp.errors import DivergedError, FastmlpError, TrainingInterrupted
-from fastmlp.memory import human_bytes, training_bytes
-from fastmlp.runs import RunFolder, RunFolderError, network_name
-from fastmlp.system import available_memory, machine, usable_cpus, versions
+from fastmlp.errors import DivergedError, TrainingInterrupted
+from fastmlp.memory import check_memory
+from fastmlp.run_record import headline, record
+from fastmlp.runs import RunFolder, RunFolderError
 
 if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
@@ -28,10 +28,6 @@ ACTIVATION_ALIASES = {"improved_sigmoid": "scaled_tanh"}
 INITIALIZATIONS = ("he", "lecun", "glorot", "uniform")
 SCHEDULES = ("constant", "linear", "cosine")
 DTYPES = ("float32", "float64")
-
-SCHEMA_VERSION = 1
-
-_BATCH_AT_ONCE = 512  # samples; larger batches are summed up from pieces
 
 Status = Literal["finished", "stopped early", "interrupted", "diverged"]
 
@@ -172,8 +168,6 @@ def run_training(
         If training was interrupted before its first step; nothing is written then.
     """
     from fastmlp.datasets import load_dataset
-    from fastmlp.network import Network
-    from fastmlp.training import train
 
     started = datetime.datetime.now(datetime.timezone.utc)
     dataset = load_dataset(settings.data, n_train=settings.n_train, max_bytes=settings.max_bytes)
@@ -185,41 +179,50 @@ def run_training(
     if output is not None and output.resolve() == Path(settings.data).resolve():
         raise RunFolderError(f"{output}: is the folder of the data")
     run = RunFolder.create(output, layers, overwrite=overwrite, needed_bytes=needed)
-    status: Status
-    error: DivergedError | None = None
     try:
-        network = Network(
-            layers,
-            activation=settings.activation,
-            init=settings.init,
-            dtype=settings.dtype,
-            seed=settings.seed,
-            mean=dataset.mean,
-            std=dataset.std,
-        )
-        try:
-            history = train(
-                network,
-                dataset.X_train,
-                dataset.y_train,
-                validation=(dataset.X_test, dataset.y_test),
-                progress=progress,
-                **_training_keywords(settings),
-            )
-            status = "stopped early" if history.stopped_early else "finished"
-        except TrainingInterrupted as interruption:
-            history, status = interruption.history, "interrupted"
-        except DivergedError as divergence:
-            history, status, error = divergence.history, "diverged", divergence
-        if status == "interrupted" and not len(history.batch_loss):
-            raise KeyboardInterrupt
-        test = network.evaluate(dataset.X_test, dataset.y_test, threads=settings.threads)
-        outcome = Outcome(settings, status, dataset, network, history, test, run.path, error)
-        run.write(network, history, record(outcome, started), headline(outcome))
+        outcome = _train(settings, layers, dataset, run.path, progress)
+        run.write(outcome.network, outcome.history, record(outcome, started), headline(outcome))
     except BaseException:
         run.abandon()
         raise
     return outcome
+
+
+def _train(
+    settings: Settings,
+    layers: tuple[int, ...],
+    dataset: Dataset,
+    run: Path,
+    progress: Callable[[Progress], None] | None,
+) -> Outcome:
+    """Train a new network, as far as it goes, and evaluate it."""
+    from fastmlp.network import Network
+    from fastmlp.training import train
+
+    names = ("activation", "init", "dtype", "seed")
+    network = Network(
+        layers, mean=dataset.mean, std=dataset.std, **{name: getattr(settings, name) for name in names}
+    )
+    status: Status
+    error: DivergedError | None = None
+    try:
+        history = train(
+            network,
+            dataset.X_train,
+            dataset.y_train,
+            validation=(dataset.X_test, dataset.y_test),
+            progress=progress,
+            **_training_keywords(settings),
+        )
+        status = "stopped early" if history.stopped_early else "finished"
+    except TrainingInterrupted as interruption:
+        history, status = interruption.history, "interrupted"
+        if not len(history.batch_loss):
+            raise KeyboardInterrupt from None
+    except DivergedError as divergence:
+        history, status, error = divergence.history, "diverged", divergence
+    test = network.evaluate(dataset.X_test, dataset.y_test, threads=settings.threads)
+    return Outcome(settings, status, dataset, network, history, test, run, error)
 
 
 def doubts(settings: Settings, dataset: Dataset) -> list[str]:
@@ -246,79 +249,3 @@ def _training_keywords(settings: Settings) -> dict[str, Any]:
     """Return the settings that `fastmlp.train` takes."""
     elsewhere = ("data", "n_train", "max_bytes", "layers", "activation", "init", "dtype")
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in elsewhere}
-
-
-def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> int:
-    """Estimate the memory that a training needs and compare it with what is there.
-
-    Returns
-    -------
-    int
-        An upper bound of the bytes that the run folder will take.
-
-    Raises
-    ------
-    FastmlpError
-        If the model does not fit.
-    """
-    steps = settings.epochs * -(-n_train // max(1, min(settings.batch_size, n_train)))
-    needed = training_bytes(
-        layers,
-        dtype=settings.dtype,
-        batch_size=min(settings.batch_size, n_train),
-        steps=steps,
-        momentum=settings.momentum > 0,
-        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones
-        copies=2 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None),
-        threads=settings.threads or usable_cpus(),
-    )
-    available = available_memory()
-    if available is not None and needed > available:
-        raise FastmlpError(
-            f"model needs {human_bytes(needed)} for weights and training state, "
-            f"{human_bytes(available)} available. Use fewer or narrower layers"
-        )
-    parameter_bytes = training_bytes(
-        layers, dtype=settings.dtype, batch_size=0, steps=0, momentum=False, copies=0, threads=0
-    )
-    return parameter_bytes + 25 * steps + 2**20
-
-
-def headline(outcome: Outcome) -> str:
-    """Return the title of the curves: the network and how good it became."""
-    network = outcome.network
-    activation = {"relu": "ReLU", "scaled_tanh": "scaled tanh"}.get(network.activation, network.activation)
-    name = (
-        f"{network_name(network.layers)}, {activation}" if len(network.layers) > 2 else "Softmax regression"
-    )
-    ending = f" ({outcome.status})" if outcome.status in ("interrupted", "diverged") else ""
-    data = "MNIST" if outcome.settings.data == "mnist" else outcome.dataset.name
-    return f"{name}: {100 * outcome.test.accuracy:.2f} % test accuracy on {data}{ending}"
-
-
-def record(outcome: Outcome, started: datetime.datetime) -> dict[str, Any]:
-    """Return what ``config.json`` says: enough to run the same training again and to trust its numbers."""
-    dataset = outcome.dataset
-    scalar = not hasattr(dataset.mean, "shape")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": outcome.status,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "settings": dataclasses.asdict(outcome.settings),
-        "network": {"layers": outcome.network.layers, "parameters": outcome.network.n_parameters},
-        "data": {
-            "name": dataset.name,
-            "source": outcome.settings.data,
-            "train_samples": len(dataset.X_train),
-            "test_samples": len(dataset.X_test),
-            "features": dataset.X_train.shape[1],
-            "classes": dataset.n_classes,
-            "mean": dataset.mean if scalar else "per feature, in the model",
-            "std": dataset.std if scalar else "per feature, in the model",
-            "fingerprint": dataset.fingerprint,
-        },
-        "result": outcome.summary(),
-        "machine": machine(),
-        "versions": versions(),
-    }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from fastmlp.errors import FastmlpError
+from fastmlp.system import available_memory, usable_cpus
+
+if TYPE_CHECKING:
+    from fastmlp.experiment import Settings
+
+_BATCH_AT_ONCE = 512  # samples; larger batches are summed up from pieces
 _BYTES = {"float32": 4, "float64": 8}
 
 
@@ -57,6 +65,42 @@ def training_bytes(
     # time
     activations = 2 * sum(layers) * max(batch_size, 512) * size * threads
     return parameters + activations + 24 * steps  # loss and learning rate of each step, and a copy
+
+
+def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> int:
+    """Estimate the memory that a training needs and compare it with what is there.
+
+    Returns
+    -------
+    int
+        An upper bound of the bytes that the run folder will take.
+
+    Raises
+    ------
+    FastmlpError
+        If the model does not fit.
+    """
+    steps = settings.epochs * -(-n_train // max(1, min(settings.batch_size, n_train)))
+    needed = training_bytes(
+        layers,
+        dtype=settings.dtype,
+        batch_size=min(settings.batch_size, n_train),
+        steps=steps,
+        momentum=settings.momentum > 0,
+        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones
+        copies=2 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None),
+        threads=settings.threads or usable_cpus(),
+    )
+    available = available_memory()
+    if available is not None and needed > available:
+        raise FastmlpError(
+            f"model needs {human_bytes(needed)} for weights and training state, "
+            f"{human_bytes(available)} available. Use fewer or narrower layers"
+        )
+    parameter_bytes = training_bytes(
+        layers, dtype=settings.dtype, batch_size=0, steps=0, momentum=False, copies=0, threads=0
+    )
+    return parameter_bytes + 25 * steps + 2**20
 
 
 def human_bytes(count: int) -> str:

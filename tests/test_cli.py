@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastmlp.cli import COMMANDS, program
-from fastmlp.cli.base import Command, LazyGroup, SectionOption, describe_error
+from fastmlp.cli.base import Command, LazyGroup, SectionOption
+from fastmlp.cli.mistakes import describe_error
 from fastmlp.cli.output import percent, print_columns, printable, seconds
 from fastmlp.errors import DataFormatError, FastmlpError, ModelFormatError
 

@@ -256,7 +256,7 @@ def test_a_diverged_training_is_an_error_that_keeps_the_last_finite_weights(
 @pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
 def test_a_terminal_shows_one_live_line(data: Path, tmp_path: Path) -> None:
     outer, inner = pty.openpty()
-    arguments = [*SMALL, "--epochs", "1000", "--data", str(data), "--output", str(tmp_path / "run")]
+    arguments = [*SMALL, "--epochs", "200", "--data", str(data), "--output", str(tmp_path / "run")]
     process = subprocess.Popen(
         [sys.executable, "-m", "fastmlp", *arguments],
         stdout=subprocess.PIPE,

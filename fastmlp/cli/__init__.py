@@ -10,7 +10,8 @@ import warnings
 import click
 
 from fastmlp import __version__
-from fastmlp.cli.base import INTERRUPTED, Program, show_warning
+from fastmlp.cli.base import Program, show_warning
+from fastmlp.cli.mistakes import INTERRUPTED
 
 COMMANDS = {
     "train": ("fastmlp.cli.train:train", "Train a network and keep it in a run folder."),

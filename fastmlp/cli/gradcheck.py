@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastmlp.cli.base import BAR_MISSED, Command
+from fastmlp.cli.base import Command
+from fastmlp.cli.mistakes import BAR_MISSED
 from fastmlp.cli.options import (
     DATA,
     TRAINING,
@@ -21,7 +24,13 @@ from fastmlp.cli.options import (
 )
 from fastmlp.cli.output import describe_network, print_columns, print_json
 from fastmlp.cli.types import FiniteNumber, WholeNumber
-from fastmlp.experiment import Settings, check_memory
+from fastmlp.experiment import Settings
+from fastmlp.memory import check_memory
+
+if TYPE_CHECKING:
+    from fastmlp.gradient_check import ArrayCheck
+
+    Result = tuple[str, ArrayCheck]  # the way through the first layer, and what came of it
 
 
 @click.command(
@@ -73,66 +82,45 @@ def gradcheck(
     dataset = load_dataset(data, max_bytes=max_bytes)
     sizes = (dataset.X_train.shape[1], *layers, dataset.n_classes)
     check_memory(Settings(layers=layers, dtype="float64", epochs=1, threads=1), sizes, samples)
-    network = Network(
-        sizes,
-        activation=activation,
-        init=init,
-        dtype="float64",
-        seed=seed,
-        mean=dataset.mean,
-        std=dataset.std,
-    )
+    network = Network(sizes, activation, init, "float64", seed, dataset.mean, dataset.std)
     X, y = dataset.X_train[:samples], dataset.y_train[:samples]
-    results = []
+    results: list[Result] = []
     for skips in (False, True) if layers else (False,):  # without a hidden layer there is one path only
         network.skip_background = skips
-        path = "background-skipping" if skips else "dense"
-        results += [
-            (path, check) for check in check_gradients(network, X, y, l2=l2, n_checked=checks, seed=seed)
-        ]
-    passed = all(result.passed for _, result in results)
+        comparison = check_gradients(network, X, y, l2=l2, n_checked=checks, seed=seed)
+        results += [("background-skipping" if skips else "dense", check) for check in comparison]
+    passed = all(check.passed for _, check in results)
     if as_json:
-        arrays = [
-            {"input_path": path} | asdict(result) | {"passed": result.passed} for path, result in results
-        ]
-        description = {"layers": sizes, "activation": activation, "l2": l2, "samples": len(X)}
-        print_json(
-            {
-                "command": "gradcheck",
-                **description,
-                "tolerance": TOLERANCE,
-                "passed": passed,
-                "arrays": arrays,
-            }
-        )
+        settings = {"layers": sizes, "activation": activation, "l2": l2, "samples": len(X)}
+        outcome = {"tolerance": TOLERANCE, "passed": passed, "arrays": _documents(results)}
+        print_json({"command": "gradcheck", **settings, **outcome})
     else:
         click.echo(f"{describe_network(sizes, activation)}, {len(X)} samples of {dataset.name}, float64\n")
-        print_columns(
-            (
-                "input path",
-                "layer",
-                "array",
-                "parameters",
-                "compared",
-                "difference",
-                "gradient there",
-                "",
-            ),
-            [
-                (
-                    path,
-                    str(result.layer),
-                    result.array,
-                    f"{result.n_parameters:,}",
-                    f"{result.n_checked:,}",
-                    f"{result.worst:.1e}",
-                    f"{result.gradient:.3e}",
-                    "ok" if result.passed else "WRONG",
-                )
-                for path, result in results
-            ],
-            left=3,
-        )
+        _print(results)
         verdict = "The gradients are right" if passed else "The gradients are WRONG"
         click.echo(f"\n{verdict} (tolerance {TOLERANCE:g}).")
     ctx.exit(0 if passed else BAR_MISSED)
+
+
+def _documents(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return the comparisons in the terms of JSON."""
+    return [{"input_path": path, **asdict(check), "passed": check.passed} for path, check in results]
+
+
+def _print(results: Sequence[Result]) -> None:
+    """Print the comparisons for people."""
+    header = ("input path", "layer", "array", "parameters", "compared", "difference", "gradient there", "")
+    rows = [
+        (
+            path,
+            str(check.layer),
+            check.array,
+            f"{check.n_parameters:,}",
+            f"{check.n_checked:,}",
+            f"{check.worst:.1e}",
+            f"{check.gradient:.3e}",
+            "ok" if check.passed else "WRONG",
+        )
+        for path, check in results
+    ]
+    print_columns(header, rows, left=3)

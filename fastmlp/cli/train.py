@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastmlp.cli.base import FAILED, INTERRUPTED, Command
+from fastmlp.cli.base import Command
 from fastmlp.cli.interrupts import Interrupts
 from fastmlp.cli.live import TrainingDisplay, preferences_of, report_compile_time
+from fastmlp.cli.mistakes import FAILED, INTERRUPTED
 from fastmlp.cli.options import (
     DATA,
     OUTPUT,
