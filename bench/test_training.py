@@ -32,9 +32,12 @@ TIMED = {
 SEED = 3
 
 
-@pytest.fixture(
-    scope="module", params=[each for each in IMPLEMENTATIONS if not each.optional], ids=lambda i: i.name
-)
+# Compiled PyTorch takes minutes to set up, so it is checked when nightly tests are asked for.
+_SLOW = (pytest.mark.nightly, pytest.mark.timeout(1800))
+CHECKED = [pytest.param(each, id=each.name, marks=_SLOW if each.optional else ()) for each in IMPLEMENTATIONS]
+
+
+@pytest.fixture(scope="module", params=CHECKED)
 def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
     """Give a process for one implementation, the same kind that the report times."""
     with _worker(request.param) as started:
