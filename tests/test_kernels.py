@@ -1,0 +1,215 @@
+"""The shape of the compiled core: who compiles, who imports whom, and that the hot loops really are SIMD."""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba.core.registry import cpu_target
+
+import fastmlp
+from fastmlp.kernels import compiler
+from fastmlp.kernels.compiler import EntryKernel
+from fastmlp.kernels.tile import ROWS, VECTORS
+from tests import probe_kernels
+
+PACKAGE = Path(fastmlp.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# The one file that compiles; the textbook port of the benchmarks is a rival and compiles as textbooks do.
+COMPILERS = {"fastmlp/kernels/compiler.py", "bench/peers/textbook_numba.py"}
+
+# Names by which Numba compiles.
+COMPILING = {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil", "generated_jit", "jit_module"}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports, also inside functions, but not for types only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        for node in ast.walk(test)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: imports are written in full"
+            module = node.module or ""
+            found |= {
+                f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module
+                for alias in node.names
+            }
+    return {name for name in found if name.split(".")[0] == "fastmlp"}
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a file or folder of the package."""
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return name.startswith("fastmlp") and (path.with_suffix(".py").is_file() or path.is_dir())
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+GRAPH = {module_name(path): imports(path) for path in SOURCES}
+
+
+def folder_of(name: str) -> str:
+    """Return the command line, the report and the readers of data as one module each."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[1:2] in (["cli"], ["report"], ["datasets"]) else name
+
+
+def importers(prefix: str) -> set[str]:
+    """Return the modules outside of a part of the package that import something of it."""
+    return {
+        name
+        for name, imported in GRAPH.items()
+        if not name.startswith(prefix)
+        and any(each == prefix or each.startswith(prefix + ".") for each in imported)
+    }
+
+
+def test_only_one_file_compiles() -> None:
+    """All kernels get the same options and the same cache; Numba's own cache can run old code."""
+    root = PACKAGE.parent
+    files = [*SOURCES, *(root / "bench").rglob("*.py")]
+    compiling = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = (
+                node.attr
+                if isinstance(node, ast.Attribute)
+                else node.id
+                if isinstance(node, ast.Name)
+                else ""
+            )
+            if name in COMPILING:
+                compiling.add(path.relative_to(root).as_posix())
+    assert "fastmlp/kernels/compiler.py" in compiling
+    assert compiling <= COMPILERS
+
+
+def test_no_kernel_may_assume_finite_numbers() -> None:
+    """Fast-math that does would let the compiler drop the checks for a diverged loss."""
+    assert "fastmath" not in compiler._OPTIONS
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.keyword) and node.arg == "fastmath"), path.name
+
+
+def test_kernels_import_nothing_from_outside() -> None:
+    """The cache is keyed by the sources of this folder: what is compiled must not depend on other files."""
+    for name, imported in GRAPH.items():
+        if name.startswith("fastmlp.kernels"):
+            assert all(each.startswith("fastmlp.kernels") for each in imported), name
+
+
+def test_kernels_do_not_read_the_environment() -> None:
+    """Numba freezes what they would find; only the compiler looks, and makes it part of the cache's key."""
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        if path.name != "compiler.py":
+            text = path.read_text(encoding="utf-8")
+            assert "environ" not in text, path.name
+            assert not re.search(r"\b(print|open|getenv)\(", text), path.name
+
+
+def test_imports_run_one_way() -> None:
+    """A network saves itself and a model file makes a network; all else has an order."""
+    graph: dict[str, set[str]] = {}
+    for name, imported in GRAPH.items():
+        graph.setdefault(folder_of(name), set()).update(folder_of(each) for each in imported)
+    graph = {name: imported - {name, "fastmlp"} for name, imported in graph.items() if name != "fastmlp"}
+    graph["fastmlp.network"].remove("fastmlp.model_file")
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports run in a circle: {error.args[1]}")
+
+
+def test_each_layer_is_used_by_those_above_it_only() -> None:
+    everything_below_the_command_line = {name for name in GRAPH if not name.startswith("fastmlp.cli")}
+    assert importers("fastmlp.cli") <= {"fastmlp.__main__"}
+    assert importers("fastmlp.kernels") & everything_below_the_command_line <= {
+        "fastmlp.engine",
+        "fastmlp.network",
+    }
+    assert importers("fastmlp.engine") & everything_below_the_command_line <= {
+        "fastmlp.network",
+        "fastmlp.training",
+    }
+    for below in ("network", "engine", "baseline", "model_file", "history", "checks", "plots", "system"):
+        assert "fastmlp.training" not in GRAPH[f"fastmlp.{below}"], "training is above"
+    for name in GRAPH:
+        if name.startswith("fastmlp.datasets"):
+            assert all(each.startswith(("fastmlp.datasets", "fastmlp.errors")) for each in GRAPH[name]), name
+
+
+# Machine code
+
+
+def target_features() -> str:
+    """Return the CPU features that Numba compiles for."""
+    return str(cpu_target.target_context.codegen().magic_tuple()[2])
+
+
+def assembly(monkeypatch: pytest.MonkeyPatch, kernel: EntryKernel, *arguments: object) -> str:
+    """Compile a kernel without the cache, as code from the cache cannot be looked at."""
+    monkeypatch.setattr(compiler, "_folder", (None, "the assembly is wanted"))
+    compiled: Any = EntryKernel(kernel.python).prepare(*arguments)[0]
+    return str(compiled.inspect_asm(compiled.signatures[0]))
+
+
+def loops_over_tiles(assembly: str, suffix: str, rows: int) -> list[list[str]]:
+    """Return the blocks that read ``rows`` single numbers and multiply-add a whole tile by them."""
+    blocks = re.split(r"^\S+:.*$", assembly, flags=re.MULTILINE)
+    instructions = [[line.strip() for line in block.splitlines()] for block in blocks]
+    return [
+        block
+        for block in instructions
+        if count(block, r"vbroadcasts[sd]\s.*\(|vfn?madd.*\{1to\d+\}|vmovddup\s.*\(") >= rows
+        and count(block, rf"vfn?madd\d+{suffix}\s.*%[yz]mm") >= rows * VECTORS
+    ]
+
+
+def count(instructions: list[str], pattern: str) -> int:
+    """Count the instructions that begin with a pattern."""
+    return sum(bool(re.match(pattern, line)) for line in instructions)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("dense", "float32"), ("dense", "float64"), ("skipping", "float32"), ("step", "float32")],
+)
+def test_products_run_on_packed_multiply_adds(monkeypatch: pytest.MonkeyPatch, name: str, dtype: str) -> None:
+    """One per register of the tile in a loop that spills nothing, and none on single numbers."""
+    if "+fma" not in target_features():
+        pytest.skip("the CPU that Numba compiles for has no FMA of x86-64")
+    numbers, masks = np.zeros(1, dtype), np.zeros(1, np.uint32)
+    text = {
+        "dense": lambda: assembly(monkeypatch, probe_kernels.dense_product, numbers, numbers, numbers, 32, 2),
+        "skipping": lambda: assembly(
+            monkeypatch, probe_kernels.skipping_product, numbers, masks, numbers, numbers, 32, 2
+        ),
+        "step": lambda: assembly(monkeypatch, probe_kernels.dense_step, 0, numbers, numbers, numbers, 32, 2),
+    }[name]()
+    suffix = "ps" if dtype == "float32" else "pd"
+    loops = loops_over_tiles(text, suffix, 4 if name == "skipping" else ROWS)
+    assert loops, "no loop holds the whole tile"
+    assert not re.search(r"vfn?m(add|sub)\d+s[sd]\s", text), "single numbers are multiplied"
+    for loop in loops:
+        assert count(loop, r"vmov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)") == 0, "registers spill"
