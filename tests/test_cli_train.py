@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 from fastmlp import Network, load_dataset
 from fastmlp.cli import program
 from fastmlp.cli.interrupts import Interrupts
+from fastmlp.kernels.compiler import cache_root
 
 FILES = ["config.json", "curves.png", "history.csv", "history.json", "model.safetensors"]
 SMALL = ["train", "--layers", "8", "--epochs", "2"]
@@ -97,6 +98,21 @@ def test_quiet_leaves_stderr_empty(data: Path, tmp_path: Path) -> None:
     result = train(data, "--output", str(tmp_path / "run"), "--quiet")
     assert result.stderr == ""
     assert "Test accuracy" in result.stdout
+
+
+def test_nothing_is_said_about_a_home_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")  # a folder without permissions would not stop root
+    home = tmp_path / "file"
+    variables = {"HOME": str(home), "MPLCONFIGDIR": str(home / "mpl"), "FASTMLP_CACHE_DIR": str(cache_root())}
+    options = [*SMALL, "--data", str(data), "--output", str(tmp_path / "run"), "--quiet"]
+    result = subprocess.run(
+        [sys.executable, "-m", "fastmlp", *options],
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
+    )
+    assert result.returncode == 0
+    assert result.stderr == ""
 
 
 def test_the_same_settings_give_the_same_model(data: Path, tmp_path: Path) -> None:

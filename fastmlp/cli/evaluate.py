@@ -19,7 +19,7 @@ from fastmlp.cli.options import (
     option,
     threads_option,
 )
-from fastmlp.cli.output import note, percent, print_columns, print_fields, print_json
+from fastmlp.cli.output import hush_matplotlib, note, percent, print_columns, print_fields, print_json
 from fastmlp.cli.types import FigureFile, OneOf
 from fastmlp.runs import network_name, replacing
 
@@ -78,6 +78,7 @@ def evaluate(
     else:
         _print(report, f"{dataset.name}, {part} part, {len(y):,} samples", loss)
     if plot is not None:
+        hush_matplotlib()
         from fastmlp.plots import confusion_figure, save_figure
 
         title = f"{network_name(network.layers)}: {percent(report.accuracy)} of {dataset.name} right"

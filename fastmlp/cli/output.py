@@ -62,6 +62,13 @@ def describe_network(layers: Sequence[int], activation: str) -> str:
     return f"{network_name(layers)}, {activation if len(layers) > 2 else 'softmax regression'}"
 
 
+def hush_matplotlib() -> None:
+    """Keep matplotlib's remarks about its own cache out of our messages."""
+    import logging
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
 def note(text: str) -> None:
     """Tell something on stderr."""
     click.echo(printable(text), err=True)

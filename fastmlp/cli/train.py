@@ -23,7 +23,16 @@ from fastmlp.cli.options import (
     option,
     training_options,
 )
-from fastmlp.cli.output import describe_network, note, percent, print_fields, print_json, printable, seconds
+from fastmlp.cli.output import (
+    describe_network,
+    hush_matplotlib,
+    note,
+    percent,
+    print_fields,
+    print_json,
+    printable,
+    seconds,
+)
 from fastmlp.cli.types import WholeNumber
 from fastmlp.errors import FastmlpError
 from fastmlp.experiment import Settings, run_training
@@ -82,6 +91,7 @@ def train(
 
     Ctrl-C stops the training and keeps what was learnt.
     """
+    hush_matplotlib()
     settings = Settings(shuffle=not no_shuffle, restore_best=not keep_last, **options)
     _check_combinations(settings, output)
     try:
