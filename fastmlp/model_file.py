@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MAX_DESCRIPTION = 1 << 20
+_MAX_MESSAGE = 300
 
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _FOREIGN = {
@@ -91,6 +92,7 @@ def read_model(path: str | os.PathLike[str]) -> Network:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ModelFormatError(f"{path}: not a valid model file: {_one_line(error)}") from error
+    del content  # the tensors are copies; the network makes another
     try:
         return _network(header.get("__metadata__") or {}, tensors)
     except (ModelFormatError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -124,7 +126,8 @@ def _content(path: Path) -> bytes:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."  # files can be quoted at any length
 
 
 def _network(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Network:

@@ -29,7 +29,7 @@ COMPILING = {"jit", "njit", "vectorize", "guvectorize", "cfunc", "stencil", "gen
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules of the package that a file imports, also inside functions, but not for types only."""
+    """Return the modules of the package that a file imports, also inside functions, not for types only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(node)

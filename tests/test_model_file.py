@@ -1,0 +1,450 @@
+"""Model files: what is written comes back; all else is refused in one sentence, without harm."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import stat
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from fastmlp import model_file
+from fastmlp.errors import ModelFormatError
+from fastmlp.network import Network
+from tests.small_data import ACTIVATIONS, MANY, Array, make_network, pixels, same_bits, table
+
+# Round trip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("per_feature", [False, True])
+@pytest.mark.parametrize("hidden", [(), (5,), (7, 1, 3)], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_what_is_saved_comes_back(
+    tmp_path: Path, activation: str, hidden: tuple[int, ...], per_feature: bool, dtype: str
+) -> None:
+    samples = table(20, 6, 4)
+    statistics: dict[str, Any] = {} if per_feature else {"mean": 3.0, "std": 2.0}
+    network = make_network(samples, *hidden, activation=activation, dtype=dtype, seed=9, **statistics)
+    network.skip_background = per_feature
+    network.save(tmp_path / "model.safetensors")
+    other = Network.load(tmp_path / "model.safetensors")
+    assert same_bits(network, other)
+    for name in ("layers", "activation", "init", "dtype", "seed", "skip_background"):
+        assert getattr(network, name) == getattr(other, name), name
+    np.testing.assert_array_equal(network.mean, other.mean)
+    np.testing.assert_array_equal(network.std, other.std)
+    assert network.predict_proba(samples.X).tobytes() == other.predict_proba(samples.X).tobytes()
+
+
+def test_a_network_with_one_feature_comes_back(tmp_path: Path) -> None:
+    network = Network((1, 2), mean=[4.0], std=[3.0])
+    network.save(tmp_path / "model")
+    assert (
+        Network.load(tmp_path / "model").predict_proba([[5.0]]).tobytes()
+        == network.predict_proba([[5.0]]).tobytes()
+    )
+
+
+# Writing
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_over(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for seed in (1, 2):
+        Network((4, 2), seed=seed).save(path)
+    assert same_bits(Network.load(path), Network((4, 2), seed=2))
+    assert list(tmp_path.iterdir()) == [path]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "no space"), OSError(errno.EIO, "I/O"), MemoryError()]
+)
+@pytest.mark.parametrize("step", ["fsync", "replace", "chmod", "fdopen"])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    path = tmp_path / "model.safetensors"
+    Network((4, 2), seed=1).save(path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        if step in ("fsync", "fdopen"):
+            patch.setattr(os, step, fail)
+        else:
+            patch.setattr(Path, step, fail)
+        with pytest.raises(type(error)):
+            Network((4, 2), seed=2).save(path)
+    assert same_bits(Network.load(path), Network((4, 2), seed=1))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Files that are no files
+
+
+def message(path: Path) -> str:
+    """Return the one line with which a file is refused."""
+    with pytest.raises(ModelFormatError) as caught:
+        Network.load(path)
+    text = str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    assert len(text) < 500
+    return text.removeprefix(f"{path}: ")
+
+
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    assert message(tmp_path / "missing") == "no such file"
+    assert message(tmp_path).startswith("is a directory")
+    (tmp_path / "empty").touch()
+    assert message(tmp_path / "empty") == "file is empty"
+    assert message(tmp_path / "empty" / "inside") == "not a directory"
+    assert message(Path("/dev/zero")) == "not a regular file"
+    os.mkfifo(tmp_path / "fifo")
+    assert message(tmp_path / "fifo") == "not a regular file"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "symbolic links" in message(tmp_path / "loop")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    Network((2, 2)).save(tmp_path / "model")
+    (tmp_path / "model").chmod(0)
+    assert message(tmp_path / "model") == "permission denied"
+
+
+class Bomb:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_not_loaded(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "model").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded"), protocol))
+    text = message(tmp_path / "model")
+    if protocol >= 2:  # older ones are text and have no mark
+        assert text == "this is a pickle file; fastmlp does not load pickles because they can run code"
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"PK\x03\x04", "this is a zip archive, as PyTorch and NumPy write"),
+        (b"\x89HDF\r\n\x1a\n", "this is an HDF5 file, as Keras writes"),
+        (b"\x08\x07\x12\x07pytorch", "not a valid model file"),
+        (b"\x93NUMPY\x01\x00", "not a valid model file"),
+        (b'{"layers": [2, 2]}', "not a valid model file"),
+        (b"\x00" * 64, "not a valid model file"),
+        (b"\xff" * 64, "not a valid model file"),
+        (b"x", "not a valid model file"),
+    ],
+)
+def test_other_kinds_of_files(tmp_path: Path, start: bytes, words: str) -> None:
+    (tmp_path / "model").write_bytes(start + b"\x01\x02" * 50)
+    assert message(tmp_path / "model").startswith(words)
+
+
+# Damaged safetensors
+
+
+def raw(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    """Return a safetensors file of a header that need not be right."""
+    return (len(header) if length is None else length).to_bytes(8, "little") + header + data
+
+
+def tensor(dtype: str = "F32", shape: object = (1,), begin: object = 0, end: object = 4) -> str:
+    """Return the description of a tensor in the header."""
+    return json.dumps({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]})
+
+
+DAMAGED: dict[str, bytes] = {
+    "length beyond the file": raw(b"{}", length=1000),
+    "length of 2^63": raw(b"{}", length=2**63),
+    "length of 2^64 - 1": raw(b"{}", length=2**64 - 1),
+    "length of 200 MB": raw(b"{}", length=200_000_000),
+    "no header": raw(b""),
+    "no JSON": raw(b"hello"),
+    "a list": raw(b"[]"),
+    "bad UTF-8": raw(b'{"\xff\xfe": 1}'),
+    "half a header": raw(b'{"weight.0":'),
+    "deep JSON": raw(b"[" * 100_000 + b"]" * 100_000),
+    "deep objects": raw(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    "deep metadata": raw(b'{"__metadata__":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001),
+    "endless number": raw(b'{"a":' + b"1" * 100_000 + b"}"),
+    "duplicate key": raw(f'{{"a":{tensor()},"a":{tensor()}}}'.encode(), bytes(4)),
+    "overlap": raw(f'{{"a":{tensor()},"b":{tensor()}}}'.encode(), bytes(4)),
+    "hole": raw(f'{{"a":{tensor(begin=4, end=8)}}}'.encode(), bytes(8)),
+    "trailing bytes": raw(f'{{"a":{tensor()}}}'.encode(), bytes(8)),
+    "too few bytes": raw(f'{{"a":{tensor()}}}'.encode(), bytes(3)),
+    "shape overflows": raw(f'{{"a":{tensor(shape=[2**32, 2**32])}}}'.encode(), bytes(4)),
+    "shape disagrees": raw(f'{{"a":{tensor(shape=[2])}}}'.encode(), bytes(4)),
+    "negative size": raw(f'{{"a":{tensor(shape=[-1])}}}'.encode(), bytes(4)),
+    "fractional size": raw(f'{{"a":{tensor(shape=[1.0])}}}'.encode(), bytes(4)),
+    "negative offset": raw(f'{{"a":{tensor(begin=-4, end=0)}}}'.encode(), bytes(4)),
+    "offsets reversed": raw(f'{{"a":{tensor(begin=4, end=0)}}}'.encode(), bytes(4)),
+    "unknown dtype": raw(f'{{"a":{tensor("F31")}}}'.encode(), bytes(4)),
+    "dtype without NumPy": raw(f'{{"a":{tensor("BF16", [2])}}}'.encode(), bytes(4)),
+    "metadata of numbers": raw(b'{"__metadata__":{"fastmlp":5}}'),
+    "metadata a string": raw(b'{"__metadata__":"fastmlp"}'),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model").write_bytes(DAMAGED[name])
+    text = message(tmp_path / "model")
+    assert text.startswith(("not a valid model file: ", "unexpected tensor", "not a fastmlp model")), text
+
+
+# Valid safetensors, but no network of ours
+
+DESCRIPTION: dict[str, Any] = {
+    "format": 1, "version": "0.1.0", "layers": [3, 4, 2], "activation": "relu", "init": "he",
+    "dtype": "float32", "seed": 0, "skip_background": False,
+}  # fmt: skip
+
+
+def tensors() -> dict[str, Array]:
+    """Return the tensors of a good file."""
+    return {
+        "weight.0": np.ones((3, 4), np.float32),
+        "bias.0": np.zeros(4, np.float32),
+        "weight.1": np.ones((4, 2), np.float32),
+        "bias.1": np.zeros(2, np.float32),
+        "mean": np.zeros(1),
+        "std": np.ones(1),
+    }
+
+
+def write(path: Path, changed: dict[str, Any], removed: str = "", **description: Any) -> Path:
+    """Write a file that is good but for some tensors and entries of the description."""
+    arrays = {name: array for name, array in (tensors() | changed).items() if name != removed}
+    entries = {name: value for name, value in (DESCRIPTION | description).items() if name != removed}
+    path.write_bytes(save(arrays, {"fastmlp": json.dumps(entries)}))
+    return path
+
+
+def test_the_file_that_the_others_are_made_from_is_good(tmp_path: Path) -> None:
+    assert Network.load(write(tmp_path / "model", {})).layers == (3, 4, 2)
+
+
+F32, F64 = np.float32, np.float64
+WRONG_TENSORS: dict[str, tuple[dict[str, Any], str]] = {
+    "extra": ({"weight.2": np.zeros(1, F32)}, "unexpected tensor 'weight.2'"),
+    "shape": ({"weight.1": np.ones((4, 3), F32)}, "tensor 'weight.1' has shape (4, 3), expected (4, 2)"),
+    "transposed": ({"weight.0": np.ones((4, 3), F32)}, "tensor 'weight.0' has shape (4, 3), expected (3, 4)"),
+    "flat": ({"weight.0": np.ones(12, F32)}, "tensor 'weight.0' has shape (12,), expected (3, 4)"),
+    "empty": ({"bias.0": np.zeros(0, F32)}, "tensor 'bias.0' has shape (0,), expected (4,)"),
+    "float16": ({"bias.1": np.zeros(2, np.float16)}, "tensor 'bias.1' has dtype float16, expected float32"),
+    "float64": ({"weight.1": np.ones((4, 2))}, "tensor 'weight.1' has dtype float64, expected float32"),
+    "integers": (
+        {"weight.0": np.ones((3, 4), np.int32)},
+        "tensor 'weight.0' has dtype int32, expected float32",
+    ),
+    "NaN": ({"weight.0": np.full((3, 4), np.nan, F32)}, "tensor 'weight.0' contains NaN or infinity"),
+    "infinity": ({"bias.1": np.array([0, np.inf], F32)}, "tensor 'bias.1' contains NaN or infinity"),
+    "mean shape": ({"mean": np.zeros(2)}, "tensor 'mean' has shape (2,), expected (3,)"),
+    "mean dtype": ({"mean": np.zeros(1, F32)}, "tensor 'mean' has dtype float32, expected float64"),
+    "mean NaN": ({"mean": np.full(1, np.nan)}, "tensor 'mean' contains NaN or infinity"),
+    "std shape": ({"std": np.ones((1, 3))}, "tensor 'std' has shape (1, 3), expected (3,)"),
+    "std 0": ({"std": np.zeros(1)}, "std must be > 0 for every feature; use 1 for a constant feature"),
+    "std negative": ({"std": np.array([1.0, -1, 1])}, "std must be > 0"),
+    "std too small": ({"std": np.full(1, 1e-300)}, "std is too small for float32"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TENSORS)
+def test_wrong_tensors_are_refused(tmp_path: Path, name: str) -> None:
+    changed, expected = WRONG_TENSORS[name]
+    assert message(write(tmp_path / "model", changed)).startswith(expected)
+
+
+@pytest.mark.parametrize("name", tensors())
+def test_missing_and_renamed_tensors_are_refused(tmp_path: Path, name: str) -> None:
+    assert message(write(tmp_path / "model", {}, removed=name)) == f"tensor {name!r} is missing"
+    renamed = {name.upper(): tensors()[name]}
+    assert message(write(tmp_path / "model", renamed, removed=name)) == f"tensor {name!r} is missing"
+
+
+WRONG_DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "newer format": ({"format": 2}, "model was written in format 2, this version reads 1; upgrade fastmlp"),
+    "format text": ({"format": "1"}, "model was written in format '1'"),
+    "format True": ({"format": True}, "model was written in format True"),
+    "format 1e400": ({"format": float("inf")}, "model was written in format inf"),
+    "activation": ({"activation": "gelu"}, "activation must be one of relu"),
+    "activation list": ({"activation": ["relu"]}, "activation must be one of relu"),
+    "long activation": ({"activation": "a" * 500_000}, "activation must be one of relu"),
+    "alias": ({"activation": "improved_sigmoid"}, "activation must be one of relu"),
+    "init": ({"init": "xavier"}, "init must be one of he"),
+    "dtype": ({"dtype": "float16"}, "dtype must be one of float32, float64"),
+    "other dtype": ({"dtype": "float64"}, "tensor 'weight.0' has dtype float32, expected float64"),
+    "seed": ({"seed": -1}, "seed must be a whole number from 0"),
+    "seed text": ({"seed": "0"}, "seed must be a whole number from 0"),
+    "no layers": ({"layers": []}, "layers: need at least input and output size"),
+    "layers text": ({"layers": "342"}, "layers must be a sequence of sizes"),
+    "layers null": ({"layers": None}, "layers must be a sequence of sizes"),
+    "a layer too many": ({"layers": [3, 4, 2, 2]}, "tensor 'bias.2' is missing"),
+    "layer 0": ({"layers": [3, 0, 2]}, "each size of layers must be a whole number from 1"),
+    "layer 4.0": ({"layers": [3, 4.0, 2]}, "each size of layers must be a whole number from 1"),
+    "layer true": ({"layers": [3, True, 2]}, "each size of layers must be a whole number from 1"),
+    "absurd layer": ({"layers": [3, 10**15, 2]}, "each size of layers must be a whole number from 1"),
+    "a million layers": ({"layers": [1] * 10**5}, "layers: at most 1000 (got 100000)"),
+    "other layers": ({"layers": [3, 5, 2]}, "tensor 'weight.0' has shape (3, 4), expected (3, 5)"),
+    "skip_background": ({"skip_background": "yes"}, "skip_background must be true or false"),
+    "huge": ({"version": "x" * 2_000_000}, "the description has 2000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_DESCRIPTIONS)
+def test_wrong_descriptions_are_refused(tmp_path: Path, name: str) -> None:
+    description, expected = WRONG_DESCRIPTIONS[name]
+    assert message(write(tmp_path / "model", {}, **description)).startswith(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in DESCRIPTION if name != "format"])
+def test_missing_entries_are_named(tmp_path: Path, name: str) -> None:
+    assert message(write(tmp_path / "model", {}, removed=name)) == f"the description lacks {name}"
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        (None, "not a fastmlp model"),
+        ("", "Expecting value"),
+        ("[1, 2]", "the description is not a JSON object"),
+        ("nonsense", "Expecting value"),
+        ("[" * 100_000, "maximum recursion depth"),
+        ('{"a":' * 100_000, "maximum recursion depth"),
+        ('{"format": ' + "1" * 10_000 + "}", "Exceeds the limit"),
+    ],
+)
+def test_descriptions_that_are_none(tmp_path: Path, description: str | None, words: str) -> None:
+    metadata = None if description is None else {"fastmlp": description}
+    (tmp_path / "model").write_bytes(save(tensors(), metadata))
+    assert words in message(tmp_path / "model")
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    text = message(write(tmp_path / "model", {"\x1b[2J\n\x07": np.zeros(1, F32)}, activation="\x1b[31m"))
+    assert text.isprintable()
+
+
+# Resources
+
+
+def test_loading_needs_little_more_than_the_file(tmp_path: Path) -> None:
+    """What a header claims is never allocated; what a good file holds, at most three times."""
+    path = tmp_path / "model"
+    Network((1000, 1000, 10)).save(path)
+    size = path.stat().st_size
+    Network.load(path)  # imports
+    assert peak_memory(lambda: Network.load(path)) < 3 * size
+    content = path.read_bytes()
+    for damage in (content[:-4], content[: size // 2], b"\xff" * 8 + content[8:]):
+        path.write_bytes(damage)
+        assert peak_memory(lambda: message(path)) < 3 * size
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    """Return the most bytes that a call had allocated."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+# Fuzz
+
+CONTENT = save(tensors(), {"fastmlp": json.dumps(DESCRIPTION)})
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> bytes:
+    """Draw a damaged file: bytes changed, cut out, doubled or put in, mostly in the header."""
+    content = bytearray(CONTENT)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)) | st.integers(0, 20))
+        kind = draw(st.sampled_from(["flip", "byte", "cut", "insert", "repeat", "truncate"]))
+        if kind == "flip" and at < len(content):
+            content[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "byte" and at < len(content):
+            content[at] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del content[at : at + draw(st.integers(1, 16))]
+        elif kind == "insert":
+            content[at:at] = draw(st.binary(min_size=1, max_size=8))
+        elif kind == "repeat":
+            content[at:at] = content[at : at + draw(st.integers(1, 64))]
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+def assert_harmless(path: Path, content: bytes) -> None:
+    """Load a damaged file: it is a network that works, or it is refused."""
+    path.write_bytes(content)
+    try:
+        network = Network.load(path)
+    except ModelFormatError as error:
+        assert "\n" not in str(error)
+        return
+    for array in (*network.weights, *network.biases):
+        assert np.isfinite(array).all()
+    assert network.predict_proba(np.zeros((3, network.n_features))).shape == (3, network.n_classes)
+
+
+@hypothesis.settings(max_examples=300, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(damages())
+def test_no_damage_does_harm(tmp_path: Path, content: bytes) -> None:
+    assert_harmless(tmp_path / "model", content)
+
+
+@pytest.mark.nightly
+@hypothesis.settings(
+    MANY, max_examples=30_000, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(damages())
+def test_no_damage_does_harm_many_times(tmp_path: Path, content: bytes) -> None:
+    assert_harmless(tmp_path / "model", content)
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    for length in range(1, len(CONTENT)):
+        (tmp_path / "model").write_bytes(CONTENT[:length])
+        with pytest.raises(ModelFormatError):
+            Network.load(tmp_path / "model")
+
+
+def test_a_network_of_bytes_trained_and_saved_predicts_from_raw_values(tmp_path: Path) -> None:
+    samples = pixels(50, 8, 3)
+    network = make_network(samples, 4)
+    network.skip_background = True
+    network.save(tmp_path / "model")
+    loaded = Network.load(tmp_path / "model")
+    assert loaded.skip_background
+    assert loaded.predict_proba(samples.X).tobytes() == network.predict_proba(samples.X).tobytes()
+    assert model_file.FORMAT == 1, "an older file must still be read when the format changes"
