@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -271,6 +270,7 @@ def test_a_diverged_training_is_an_error_that_keeps_the_last_finite_weights(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
 def test_a_terminal_shows_one_live_line(data: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
     outer, inner = pty.openpty()
     arguments = [*SMALL, "--epochs", "200", "--data", str(data), "--output", str(tmp_path / "run")]
     process = subprocess.Popen(
