@@ -90,6 +90,13 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through: for Numba another type, and kernels are compiled for this one only."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def rule_of(momentum: float, *, nesterov: bool) -> int:
     """The update rule of some options."""
     if momentum == 0:
@@ -229,6 +236,7 @@ class TrainingMemory:
         ]
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
         self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
+        self._kernel: Callable[..., Any] | None = None
 
     @property
     def diverged(self) -> bool:
@@ -271,8 +279,10 @@ class TrainingMemory:
                 last,
             )
 
-        kernel, seconds = batch.train_batches.prepare(*arguments(0))
-        return [partial(kernel, *arguments(thread)) for thread in range(threads)], seconds
+        seconds = 0.0
+        if self._kernel is None:
+            self._kernel, seconds = batch.train_batches.prepare(*arguments(0))
+        return [partial(self._kernel, *arguments(thread)) for thread in range(threads)], seconds
 
     def phase_seconds(self, total: float) -> dict[str, float]:
         """How a total of seconds divides among the phases of a mini-batch, by the ticks that all threads counted."""
