@@ -126,3 +126,15 @@ def skipping_product(a, nonzero, w, z, rows, inputs):
 def dense_step(rule, a, deltas, w, rows, inputs):
     """Run the weight step of a dense layer; its machine code is looked at."""
     dense.weight_step(rule, True, True, 0.0, 0.0, a, 0, rows, rows, inputs, deltas, 0, w, w, w, 0)
+
+
+@entry_kernel
+def read_from(x, out, offset):
+    """Load a tile of one row from any offset, as a careless kernel would."""
+    tile.store(out, 0, 0, tile.load(x, offset, 0, 1, VECTORS))
+
+
+@entry_kernel
+def write_to(x, offset):
+    """Store a tile of one row at any offset, as a careless kernel would."""
+    tile.store(x, offset, 0, tile.zeros(x, 1, VECTORS))
