@@ -18,7 +18,7 @@ SAMPLES = 100
 EPSILON = 1e-3  # the original's; a difference may be at most its square
 
 # Parameters compared per network, spread over its arrays; at least so many of each array.
-_COMPARED, _PER_ARRAY = 240, 16
+_COMPARED, _PER_ARRAY = 160, 12
 
 
 def compare_gradients(experiment: Experiment, dataset: Dataset) -> tuple[dict[str, Any], Network]:

@@ -69,7 +69,11 @@ def needed_jobs(experiments: Mapping[str, Experiment], seeds: int) -> list[Job]:
 
 
 def run_job(
-    job: Job, protocol: Protocol, dataset: Dataset, threads: int | None, progress: Callable[[Progress], None] | None
+    job: Job,
+    protocol: Protocol,
+    dataset: Dataset,
+    threads: int | None,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[dict[str, Any], Network]:
     """Do a piece of work.
 
@@ -103,7 +107,11 @@ def new_network(experiment: Experiment, dataset: Dataset, seed: int, dtype: str 
 
 
 def _run_training(
-    job: Job, protocol: Protocol, dataset: Dataset, threads: int | None, progress: Callable[[Progress], None] | None
+    job: Job,
+    protocol: Protocol,
+    dataset: Dataset,
+    threads: int | None,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[dict[str, Any], Network]:
     from fastmlp.report.training_record import TrainingRecord
     from fastmlp.training import train

@@ -98,7 +98,9 @@ def _listen(worker: _Worker, waiting: deque[Job], observer: Observer) -> bool:
 
 def _work(connection: Connection[Any, Any], plan: Plan, fingerprint: str) -> None:
     """Do jobs until there are no more: the main function of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to all processes of a terminal; the parent decides
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while (job := connection.recv()) is not None:
             reason = _attempt(job, plan, fingerprint, connection)
@@ -118,7 +120,11 @@ def _attempt(job: Job, plan: Plan, fingerprint: str, connection: Connection[Any,
 
             _dataset = load_dataset(plan.data, n_train=plan.protocol.n_train)
         result, network = run_job(
-            job, plan.protocol, _dataset, plan.threads, lambda progress: connection.send(("progress", progress))
+            job,
+            plan.protocol,
+            _dataset,
+            plan.threads,
+            lambda progress: connection.send(("progress", progress)),
         )
         Store(plan.runs, plan.protocol, fingerprint).save(job, result, network)
     except (BrokenPipeError, EOFError):

@@ -124,7 +124,9 @@ def run(plan: Plan, dataset: Dataset, observer: Observer, *, resume: bool) -> Re
     if failures.reasons:
         job, reason = failures.reasons[0]
         count = f"{len(failures.reasons)} of {len(left)} pieces of work failed"
-        raise IncompleteError(f"{count}; the first: {job.name}: {reason}. The others are kept: try again with --resume")
+        raise IncompleteError(
+            f"{count}; the first: {job.name}: {reason}. The others are kept: try again with --resume"
+        )
     return _collect(store, jobs, plan)
 
 
@@ -145,7 +147,11 @@ def _run_here(jobs: list[Job], plan: Plan, dataset: Dataset, store: Store, obser
         observer.started(job)
         try:
             result, network = run_job(
-                job, plan.protocol, dataset, plan.threads, lambda progress, job=job: observer.progressed(job, progress)
+                job,
+                plan.protocol,
+                dataset,
+                plan.threads,
+                lambda progress, job=job: observer.progressed(job, progress),
             )
             store.save(job, result, network)
         except Exception as error:  # whatever it is, the other jobs go on
@@ -161,7 +167,9 @@ def _collect(store: Store, jobs: list[Job], plan: Plan) -> Results:
     for job in sorted(jobs, key=lambda job: job.seed):
         result = _result(store, job)
         if result is None:
-            raise IncompleteError(f"{job.name}: the result file was removed or damaged; try again with --resume")
+            raise IncompleteError(
+                f"{job.name}: the result file was removed or damaged; try again with --resume"
+            )
         if isinstance(result, TrainingRecord):
             trainings[job.experiment.name].append(result)
         else:

@@ -66,7 +66,14 @@ class TrainingRecord:
 
     @classmethod
     def of(
-        cls, experiment: str, seed: int, n_parameters: int, history: History, *, diverged: bool, seconds: float
+        cls,
+        experiment: str,
+        seed: int,
+        n_parameters: int,
+        history: History,
+        *,
+        diverged: bool,
+        seconds: float,
     ) -> TrainingRecord:
         """Make the record of a training from its history."""
         mean, deviation = averages(history.batch_loss)

@@ -1,0 +1,143 @@
+"""From results to the report in a folder: figures, tables, page."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastmlp.errors import FastmlpError
+from fastmlp.report import figures
+from fastmlp.report.judgement import judge
+from fastmlp.report.embedding import write_figure, write_picture
+from fastmlp.report.experiments import CHAIN, Experiment
+from fastmlp.report.files import write_results
+from fastmlp.report.findings import Findings, best_experiment
+from fastmlp.report.jobs import Job
+from fastmlp.report.page import render
+from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_mosaic
+from fastmlp.report.plan import Plan
+from fastmlp.report.runner import Results
+from fastmlp.report.speed import SpeedUp
+from fastmlp.report.store import Store
+from fastmlp.runs import replacing
+from fastmlp.system import machine, versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fastmlp.datasets import Dataset
+    from fastmlp.network import Network
+
+PAGE, FIGURES = "index.html", "figures"
+
+
+def build_report(
+    plan: Plan,
+    dataset: Dataset,
+    results: Results,
+    *,
+    seconds: float | None = None,
+    speed_up: SpeedUp | None = None,
+) -> Findings:
+    """Write the report; ``index.html``, which needs no other file, comes last.
+
+    Parameters
+    ----------
+    plan, dataset, results
+        What was asked, of what, and found.
+    seconds : float, optional
+        What all the work took, if none of it was done before.
+    speed_up : SpeedUp, optional
+        fastmlp and NumPy compared.
+
+    Returns
+    -------
+    Findings
+        What the report says.
+
+    Raises
+    ------
+    FastmlpError
+        If a file cannot be written or the network of a training was lost.
+    """
+    networks = _shown_networks(plan, dataset, results)
+    findings = Findings(plan, dataset, results, judge(results.trainings), networks, seconds, speed_up)
+    folder = plan.folder / FIGURES
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FastmlpError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
+    for name, draw in _drawings(findings).items():
+        findings.drawings[name] = write_figure(draw(), folder, name)
+    if dataset.image_shape is not None:
+        for name, network in networks.items():
+            write_picture(weight_mosaic(network.weights[0], dataset.image_shape), folder, f"{name}-weights")
+            write_figure(mistakes_figure(confident_mistakes(network, dataset)), folder, f"{name}-mistakes")
+    background = _background(plan, dataset, speed_up)
+    sizes = {name: findings.sizes(experiment) for name, experiment in plan.experiments.items()}
+    write_results(plan.folder, plan, sizes, results, findings.verdicts, background)
+    with replacing(plan.folder / PAGE) as temporary:
+        temporary.write_text(render(findings, background), encoding="utf-8")
+    return findings
+
+
+def _shown_networks(plan: Plan, dataset: Dataset, results: Results) -> dict[str, Network]:
+    store = Store(plan.runs, plan.protocol, dataset.fingerprint)
+    names = {"default", best_experiment(results.trainings)}
+    return {
+        name: store.load_network(Job("training", experiment))
+        for name, experiment in plan.experiments.items()
+        if name in names and experiment.layers
+    }
+
+
+def _drawings(findings: Findings) -> dict[str, Callable[[], Figure]]:
+    """All figures by name, to be drawn one at a time."""
+    plan, drawings = findings.plan, dict[str, Callable[[], "Figure"]]()
+    for name in plan.experiments:
+        records = findings.records(name)
+        drawings[f"{name}-loss"] = lambda records=records: figures.loss_figure(records)  # type: ignore[misc]
+        drawings[f"{name}-accuracy"] = lambda records=records: figures.accuracy_figure(records)  # type: ignore[misc]
+    for group, experiments in _groups(findings).items():
+        together = {_short(experiment): findings.records(name) for name, experiment in experiments.items()}
+        for quantity in ("loss", "accuracy"):
+            drawings[f"{group}-validation-{quantity}"] = lambda together=together, quantity=quantity: (  # type: ignore[misc]
+                figures.comparison_figure(together, f"validation_{quantity}")
+            )
+    return drawings
+
+
+def _groups(findings: Findings) -> Mapping[str, Mapping[str, Experiment]]:
+    """The experiments that are drawn into one figure; with a single one there is nothing to compare."""
+    chain = {name: findings.plan.experiments[name] for name in CHAIN if name in findings.plan.experiments}
+    groups = {task: findings.of_task(task) for task in ("task3", "task4", "own")} | {"chain": chain}
+    return {name: experiments for name, experiments in groups.items() if 1 < len(experiments) <= _MOST_CURVES}
+
+
+_MOST_CURVES = 12
+
+
+def _short(experiment: Experiment) -> str:
+    return experiment.name
+
+
+def _background(plan: Plan, dataset: Dataset, speed_up: SpeedUp | None) -> dict[str, Any]:
+    """What else a reader of the numbers may want to know."""
+    background: dict[str, Any] = {
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "workers": plan.workers,
+        "threads": plan.threads,
+        "data": {
+            "name": dataset.name,
+            "source": plan.data,
+            "train_samples": len(dataset.X_train),
+            "test_samples": len(dataset.X_test),
+            "fingerprint": dataset.fingerprint,
+        },
+    }
+    if speed_up is not None:
+        background["numpy"] = vars(speed_up) | {"factor": speed_up.factor}
+    return background

@@ -1,0 +1,191 @@
+"""The figures of the report, at web size, as matplotlib objects.
+
+Positions are fixed instead of computed by a layout engine: all figures of a kind line up, and drawing is fast. The
+colours are those of `fastmlp.plots`; ``embedding`` swaps them for the dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from fastmlp.report.curves import Curve, training_loss_curve, validation_curve
+from fastmlp.report.training_record import AVERAGED_STEPS, TrainingRecord
+
+BLUE, VERMILION, INK, MUTED, GRID = "#0072b2", "#d55e00", "#333333", "#767676", "#e3e3e3"
+
+# Okabe and Ito; yellow is too faint on white. With the line styles, nine curves can be told apart in grey as well.
+COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#767676")
+_STYLES = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    "-",
+    (0, (5, 1.5)),
+    "-",
+    (0, (2, 1)),
+)
+
+WIDTH, HEIGHT = 4.8, 3.3  # inches: at 160 dots per inch as wide as a column of the page
+_BAND_POINTS = 240  # of the band of the training loss, which is smooth enough for so few
+_TEXT = 9
+
+
+def loss_figure(records: Sequence[TrainingRecord]) -> Figure:
+    """Draw training and validation loss of an experiment: the mean over the seeds with bands."""
+    figure, axes = _panel("Cross-entropy loss", records)
+    training, validation = training_loss_curve(records), validation_curve(records, "validation_loss")
+    band = _thinned(training)
+    axes.fill_between(band.step, band.low, band.high, color=VERMILION, alpha=0.18, linewidth=0)
+    axes.plot(
+        training.step,
+        training.mean,
+        color=VERMILION,
+        linewidth=0.7,
+        label=f"Training, mean of {AVERAGED_STEPS} steps",
+    )
+    _draw(axes, validation, BLUE, "Validation")
+    _mark_stops(axes, records)
+    axes.set_ylim(0, _top(records, validation, training))
+    axes.legend(loc="upper right", **_legend())
+    return figure
+
+
+def accuracy_figure(records: Sequence[TrainingRecord]) -> Figure:
+    """Draw training and validation accuracy of an experiment: the mean over the seeds with bands."""
+    figure, axes = _panel("Accuracy (%)", records)
+    curves = [_percent(validation_curve(records, f"{part}_accuracy")) for part in ("training", "validation")]
+    _draw(axes, curves[0], VERMILION, "Training", linestyle="--")
+    _draw(axes, curves[1], BLUE, "Validation")
+    _mark_stops(axes, records)
+    bottom = _accuracy_bottom(records, curves)
+    axes.set_ylim(bottom, 100 + 0.03 * (100 - bottom))
+    axes.legend(loc="lower right", **_legend())
+    return figure
+
+
+def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity: str) -> Figure:
+    """Draw the mean validation loss or accuracy of several experiments.
+
+    Parameters
+    ----------
+    records : mapping of str to sequence of TrainingRecord
+        What to call each experiment -> its trainings.
+    quantity : str
+        "validation_loss" or "validation_accuracy".
+    """
+    is_loss = quantity == "validation_loss"
+    everything = [record for some in records.values() for record in some]
+    # below the panel there is room for the legend
+    figure, axes = _panel(
+        "Validation loss" if is_loss else "Validation accuracy (%)",
+        everything,
+        legend_lines=(len(records) + 1) // 2,
+    )
+    curves = [validation_curve(some, quantity) for some in records.values()]
+    if not is_loss:
+        curves = [_percent(curve) for curve in curves]
+    for i, (label, curve) in enumerate(zip(records, curves, strict=True)):
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": _STYLES[i % len(_STYLES)], "linewidth": 1.4}
+        axes.plot(curve.step, curve.mean, label=label, **style)
+    if is_loss:
+        axes.set_ylim(0, max(_top(some, curve) for some, curve in zip(records.values(), curves, strict=True)))
+    else:
+        bottom = min(
+            _accuracy_bottom(some, [curve]) for some, curve in zip(records.values(), curves, strict=True)
+        )
+        axes.set_ylim(bottom, 100)
+    figure.legend(loc="lower center", ncols=2, **_legend() | {"fontsize": _TEXT - 1, "handlelength": 2.8})
+    return figure
+
+
+def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0) -> tuple[Figure, Any]:
+    """An empty panel with training steps along it."""
+    legend = 0.12 + 0.165 * legend_lines if legend_lines else 0.0
+    height = HEIGHT + legend
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.115, (0.46 + legend) / height, 0.865, (HEIGHT - 0.56) / height))
+    axes.grid(True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=_TEXT)
+    axes.set_ylabel(label, fontsize=_TEXT, color=INK)
+    axes.set_xlabel(f"Training steps ({records[0].steps_per_epoch:,} per epoch)", fontsize=_TEXT, color=INK)
+    axes.set_xlim(0, max(1, *(record.steps for record in records)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return figure, axes
+
+
+def _draw(axes: Any, curve: Curve, colour: str, label: str, linestyle: str = "-") -> None:
+    """Draw a mean with its band; fainter where some seeds have stopped."""
+    axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    whole, rest = slice(0, curve.complete), slice(max(curve.complete - 1, 0), None)
+    axes.plot(
+        curve.step[whole], curve.mean[whole], color=colour, linewidth=1.5, linestyle=linestyle, label=label
+    )
+    if curve.complete < len(curve.step):
+        axes.plot(
+            curve.step[rest], curve.mean[rest], color=colour, linewidth=1.2, linestyle=linestyle, alpha=0.5
+        )
+
+
+def _mark_stops(axes: Any, records: Sequence[TrainingRecord]) -> None:
+    """Draw a line where early stopping ended each seed."""
+    stops = sorted(record.steps for record in records if record.status == "stopped early")
+    for i, step in enumerate(stops):
+        label = f"Early stopping ({len(stops)} of {len(records)} seeds)" if i == 0 else None
+        axes.axvline(step, color=MUTED, linewidth=1.0, linestyle=":", label=label)
+
+
+def _top(records: Sequence[TrainingRecord], validation: Curve, training: Curve | None = None) -> float:
+    """Where a loss panel ends: the first epoch, whose losses are many times the later ones, may leave it."""
+    later = validation.high[validation.step >= records[0].steps_per_epoch]
+    shown = [later[np.isfinite(later)]]
+    if training is not None:
+        batches = training.mean[training.step >= records[0].steps_per_epoch]
+        shown.append(batches[np.isfinite(batches)])
+    highest = max((float(values.max()) for values in shown if len(values)), default=1.0)
+    return 1.3 * highest if highest > 0 else 1.0
+
+
+def _accuracy_bottom(records: Sequence[TrainingRecord], curves: Sequence[Curve]) -> float:
+    """Where an accuracy panel begins: with the first epoch's end."""
+    later = [
+        float(np.nanmin(curve.low[curve.step >= records[0].steps_per_epoch], initial=100.0))
+        for curve in curves
+    ]
+    lowest = min(later)
+    return max(0.0, lowest - 0.25 * (100 - lowest) - 0.2)
+
+
+def _percent(curve: Curve) -> Curve:
+    return Curve(curve.step, 100 * curve.mean, 100 * curve.low, 100 * curve.high, curve.complete)
+
+
+def _thinned(curve: Curve) -> Curve:
+    """A band of few points, each the mean of its neighbours."""
+    every = -(-len(curve.step) // _BAND_POINTS)
+    if every <= 1:
+        return curve
+    starts = np.arange(0, len(curve.step), every)
+    counts = np.minimum(starts + every, len(curve.step)) - starts
+    step, mean, low, high = (
+        np.add.reduceat(values, starts) / counts for values in (curve.step, curve.mean, curve.low, curve.high)
+    )
+    return Curve(step, mean, low, high, curve.complete)
+
+
+def _legend() -> dict[str, Any]:
+    return {"framealpha": 0.85, "edgecolor": "none", "facecolor": "#ffffff", "labelcolor": INK, "fontsize": _TEXT}
