@@ -71,7 +71,9 @@ class EntryKernel:
             self._dispatcher = _dispatcher(self.python)
         if signature not in self._dispatcher.overloads:
             _compile(self._dispatcher, signature)
-        return self._dispatcher, time.perf_counter() - started
+        # the compiled function itself: the dispatcher would look at the types of all arguments again, which takes
+        # longer than a hundred mini-batches and holds up the other threads of the team
+        return self._dispatcher.overloads[signature].entry_point, time.perf_counter() - started
 
 
 def entry_kernel(function: Callable[..., Any]) -> EntryKernel:
