@@ -109,7 +109,8 @@ class Baseline:
         delta = softmax(activations[-1])
         delta[np.arange(len(labels)), labels] -= 1
         delta /= len(labels)
-        weight_gradients, bias_gradients = [], []
+        weight_gradients: list[Array] = []
+        bias_gradients: list[Array] = []
         for i in reversed(range(len(self.weights))):
             weight_gradients.insert(0, activations[i].T @ delta)
             bias_gradients.insert(0, delta.sum(axis=0))
@@ -176,9 +177,7 @@ def train_baseline(
             losses.append(network.loss(activations[-1], y[rows], l2))
             weight_gradients, bias_gradients = network.backward(activations, y[rows])
             if l2:
-                weight_gradients = [
-                    g + dtype(l2) * w for g, w in zip(weight_gradients, network.weights, strict=True)
-                ]
+                weight_gradients = [g + dtype(l2) * w for g, w in zip(weight_gradients, network.weights, strict=True)]
             for p, v, gradient in zip(parameters, velocities, weight_gradients + bias_gradients, strict=True):
                 step = rate * gradient
                 v[...] = mu * v - step

@@ -25,9 +25,10 @@ def check_whole_number(name: str, value: object, low: int, high: int | None = No
     expected = f">= {low}" if high is None else f"from {low} to {high}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number {expected} (got {value!r})")
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         raise ValueError(f"{name} must be a whole number {expected} (got {value!r})")
-    return int(value)
+    return number
 
 
 def check_number(
@@ -39,9 +40,7 @@ def check_number(
     ------
     TypeError, ValueError
     """
-    expected = f"a finite number {'>' if open_low else '>='} {low:g}" + (
-        f" and < {high:g}" if high < math.inf else ""
-    )
+    expected = f"a finite number {'>' if open_low else '>='} {low:g}" + (f" and < {high:g}" if high < math.inf else "")
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {expected} (got {value!r})")
     try:
@@ -136,9 +135,7 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int, name: str = "y") 
     """
     array = np.asarray(y)
     if array.ndim != 1:
-        raise ValueError(
-            f"{name} must be one-dimensional, one label per sample (got {array.ndim} dimensions)"
-        )
+        raise ValueError(f"{name} must be one-dimensional, one label per sample (got {array.ndim} dimensions)")
     if len(array) != n_samples:
         raise ValueError(f"{n_samples} samples but {len(array)} labels in {name}")
     if array.dtype.kind not in "buif":

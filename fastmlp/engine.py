@@ -90,13 +90,6 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written through: for Numba another type, and kernels are compiled for this one only."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
 def rule_of(momentum: float, *, nesterov: bool) -> int:
     """The update rule of some options."""
     if momentum == 0:
@@ -149,9 +142,7 @@ class Workers:
         except (RuntimeError, threading.BrokenBarrierError) as error:
             together.abort()
             self._pool.shutdown()
-            raise RuntimeError(
-                f"could not start {count} threads at the same time; ask for fewer: {error}"
-            ) from error
+            raise RuntimeError(f"could not start {count} threads at the same time; ask for fewer: {error}") from error
 
     def __enter__(self) -> Workers:
         return self
@@ -159,9 +150,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def run(
-        self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]
-    ) -> None:
+    def run(self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]) -> None:
         """Make one call per thread and return when all are done; at most ``count`` calls.
 
         Parameters
@@ -177,7 +166,7 @@ class Workers:
         waiting = running
         try:
             while True:
-                done, waiting = concurrent.futures.wait(waiting, timeout=0.05)
+                _, waiting = concurrent.futures.wait(waiting, timeout=0.05)
                 if not waiting:
                     break
                 poll()
@@ -324,9 +313,7 @@ class Predictor:
 
     def prepare(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
         """Compile or load the kernel for samples of this type; returns the seconds that took."""
-        kernel_arguments = self._arguments(
-            X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1
-        )
+        kernel_arguments = self._arguments(X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1)
         return bulk.predict_pieces.prepare(*kernel_arguments[0])[1]
 
     def _run(
@@ -357,8 +344,7 @@ class Predictor:
         losses, correct = np.zeros(pieces), np.zeros(pieces, np.int64)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), np.zeros(bulk.CONTROL_WORDS, np.int64))
         return [
-            (layout.layers, options, data, memory, team, losses, correct, out)
-            for memory in self._memories[:threads]
+            (layout.layers, options, data, memory, team, losses, correct, out) for memory in self._memories[:threads]
         ]
 
     def _reserve(self, rows: int, threads: int) -> Layout:

@@ -7,6 +7,7 @@ zeros in the inputs are skipped.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -119,9 +120,7 @@ def _content(path: Path) -> bytes:
         )
     for start, name in _FOREIGN.items():
         if content.startswith(start):
-            raise ModelFormatError(
-                f"{path}: this is {name}; fastmlp loads the safetensors files that it writes"
-            )
+            raise ModelFormatError(f"{path}: this is {name}; fastmlp loads the safetensors files that it writes")
     return content
 
 
@@ -138,17 +137,13 @@ def _network(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Netw
     if not isinstance(text, str):
         raise ModelFormatError("not a fastmlp model: the metadata entry 'fastmlp' is missing")
     if len(text) > MAX_DESCRIPTION:
-        raise ModelFormatError(
-            f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read"
-        )
+        raise ModelFormatError(f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read")
     description = json.loads(text)
     if not isinstance(description, dict):
         raise ModelFormatError("the description is not a JSON object")
     version = description.get("format")
     if version != FORMAT or isinstance(version, bool):
-        raise ModelFormatError(
-            f"model was written in format {version!r}, this version reads {FORMAT}; upgrade fastmlp"
-        )
+        raise ModelFormatError(f"model was written in format {version!r}, this version reads {FORMAT}; upgrade fastmlp")
     if missing := _DESCRIPTION - description.keys():
         raise ModelFormatError(f"the description lacks {', '.join(sorted(missing))}")
     layers = checks.check_layers(description["layers"])
@@ -179,7 +174,7 @@ def _activations() -> tuple[str, ...]:
 def _check_tensors(layers: tuple[int, ...], dtype: np.dtype[Any], tensors: dict[str, NDArray[Any]]) -> None:
     """Check names, shapes, dtypes and values against the sizes of the layers, before anything is allocated."""
     expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-    for i, (fan_in, fan_out) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(layers)):
         expected[f"weight.{i}"] = (fan_in, fan_out), dtype
         expected[f"bias.{i}"] = (fan_out,), dtype
     for name in ("mean", "std"):

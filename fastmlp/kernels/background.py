@@ -149,9 +149,7 @@ def forward(a, capacity, rows, inputs, nonzero, w, w_start, bias, constant, c_st
                 tile = load(z, z_start + row * block, block, GROUP, VECTORS)
             for k in range(first, last):
                 low = 2 * k * capacity + row
-                bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(
-                    MARK
-                )
+                bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(MARK)
                 a_start = (k * capacity + row) * WORD
                 w_offset = w_start + k * WORD * block
                 while bits != 0:
@@ -164,9 +162,7 @@ def forward(a, capacity, rows, inputs, nonzero, w, w_start, bias, constant, c_st
 @kernel
 def union_of_group(nonzero, start):
     """Inputs that are non-zero in any of ``GROUP`` samples."""
-    return np.uint64(
-        get(nonzero, start) | get(nonzero, start + 1) | get(nonzero, start + 2) | get(nonzero, start + 3)
-    )
+    return np.uint64(get(nonzero, start) | get(nonzero, start + 1) | get(nonzero, start + 2) | get(nonzero, start + 3))
 
 
 @phase
@@ -189,8 +185,7 @@ def weight_step(
     beta : float (inputs,)
         Standardised background.
     deltas : float (flat)
-        Block ``[samples][BLOCK]`` at ``d_start``, already multiplied by -learning_rate / batch_size; the row after the
-        last sample's padding is not read.
+        Block ``[samples][BLOCK]`` at ``d_start``, already multiplied by -learning_rate / batch_size.
     w, v, sums : float (flat), overwritten
         Block ``[inputs][BLOCK]`` at ``w_start``, biases at ``bias``: weights, velocities, sums.
     constant : float (flat), overwritten

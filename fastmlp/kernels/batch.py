@@ -102,9 +102,7 @@ def send_gradient(layers, i, options, memory, team, piece):
     for b in range(first, last):
         for square in range(piece.squares):
             offset = b * panel + square * block * block
-            dense.transpose_square(
-                memory.shared, layer.deltas + offset, memory.shared, layer.transposed + offset
-            )
+            dense.transpose_square(memory.shared, layer.deltas + offset, memory.shared, layer.transposed + offset)
     first, last = owned_groups(layer, team)
     w_stride = layer.inputs * block * block
     for group in range(first, last):
@@ -135,9 +133,7 @@ def receive_gradient(layers, i, options, memory, team, piece):
                 offset = (square * block + i_row) * block
                 tile = load(memory.shared, part + offset, block, ROWS, VECTORS)
                 for group in range(1, layer.groups):
-                    tile = add(
-                        tile, load(memory.shared, part + group * length + offset, block, ROWS, VECTORS)
-                    )
+                    tile = add(tile, load(memory.shared, part + group * length + offset, block, ROWS, VECTORS))
                 store(memory.shared, part + offset, block, tile)
             offset = square * block * block
             dense.transpose_square(memory.shared, part + offset, memory.shared, target + offset)

@@ -33,7 +33,7 @@ _KEEP_SECONDS = 30 * 24 * 3600
 _HASH = re.compile("[0-9a-f]{32}")
 
 # No fast-math: the multiply-adds are explicit, and NaN must stay NaN so that a diverged loss shows.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -85,12 +85,13 @@ def _dispatcher(function: Callable[..., Any]) -> Any:
     folder, _ = cache_folder()
     if folder is None:
         return numba.njit(**_OPTIONS)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def _compile(dispatcher: Any, signature: tuple[Any, ...]) -> None:

@@ -101,10 +101,7 @@ def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
         last = min(first + INPUT_BLOCKS, inputs)
         for row in range(0, rows, ROWS):
             z_offset = z_start + row * block
-            if first == 0:
-                tile = load(w, bias, 0, ROWS, VECTORS)
-            else:
-                tile = load(z, z_offset, block, ROWS, VECTORS)
+            tile = load(w, bias, 0, ROWS, VECTORS) if first == 0 else load(z, z_offset, block, ROWS, VECTORS)
             for k in range(first, last):
                 a_offset = a_start + (k * capacity + row) * block
                 w_offset = w_start + k * block * block

@@ -145,9 +145,7 @@ class Layout:
         More threads than this would own nothing.
     """
 
-    def __init__(
-        self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True
-    ) -> None:
+    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True) -> None:
         self.sizes, self.dtype, self.training = sizes, dtype, training
         self.block = block_width(dtype)
         self.rows = round_up(capacity, max(self.block, 32))
@@ -212,9 +210,7 @@ class Layout:
     def _padded(self, i: int) -> tuple[int, int]:
         """Inputs and outputs of a layer, padded."""
         last = i == len(self.layers) - 1
-        return int(self.layers[i]["inputs"]) * self.block, int(self.layers[i]["outputs"]) * (
-            1 if last else self.block
-        )
+        return int(self.layers[i]["inputs"]) * self.block, int(self.layers[i]["outputs"]) * (1 if last else self.block)
 
     def _panel(self, flat: NDArray[Any], i: int) -> NDArray[Any]:
         """View of a layer's weights in which the padded matrix lies row by row."""

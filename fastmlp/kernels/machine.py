@@ -19,9 +19,7 @@ _ARM = _TRIPLE.startswith(("aarch64", "arm64"))
 _WORD = ir.IntType(64)
 
 
-def _assembly(
-    builder: ir.IRBuilder, result: ir.Type, text: str, constraint: str, *arguments: ir.Value
-) -> Any:
+def _assembly(builder: ir.IRBuilder, result: ir.Type, text: str, constraint: str, *arguments: ir.Value) -> Any:
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(ir.InlineAsm(signature, text, constraint, side_effect=True), list(arguments))
 
@@ -94,9 +92,7 @@ def clock(typing_context):
         if _ARM:  # LLVM's cycle counter is privileged there
             return _assembly(builder, _WORD, "mrs $0, cntvct_el0", "=r")
         function = ir.FunctionType(_WORD, [])
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, function, "llvm.readcyclecounter"), []
-        )
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.readcyclecounter"), [])
 
     return types.int64(), emit
 
@@ -121,9 +117,7 @@ def prefetch(typing_context, array, offset):
         function = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
         callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
         # read, moderate locality (second-level cache), data
-        builder.call(
-            callee, [pointer, ir.Constant(integer, 0), ir.Constant(integer, 2), ir.Constant(integer, 1)]
-        )
+        builder.call(callee, [pointer, ir.Constant(integer, 0), ir.Constant(integer, 2), ir.Constant(integer, 1)])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), emit
@@ -143,9 +137,7 @@ def flush_subnormals(typing_context):
             return builder.zext(before, _WORD)
         if _ARM:
             before = _assembly(builder, _WORD, "mrs $0, fpcr", "=r")
-            _assembly(
-                builder, ir.VoidType(), "msr fpcr, $0", "r", builder.or_(before, ir.Constant(_WORD, 1 << 24))
-            )
+            _assembly(builder, ir.VoidType(), "msr fpcr, $0", "r", builder.or_(before, ir.Constant(_WORD, 1 << 24)))
             return before
         return ir.Constant(_WORD, 0)
 

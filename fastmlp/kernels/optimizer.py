@@ -81,10 +81,7 @@ def end(rule, last, tile, w, v, sums, offset, momentum, shrink):
     else:
         velocity = add_scaled(tile, momentum, load_like(tile, v, offset, block))
         store(v, offset, block, velocity)
-        if rule == MOMENTUM:
-            weights = add(weights, velocity)
-        else:
-            weights = add(weights, add_scaled(tile, momentum, velocity))
+        weights = add(weights, velocity if rule == MOMENTUM else add_scaled(tile, momentum, velocity))
     store(w, offset, block, weights)
     return weights
 

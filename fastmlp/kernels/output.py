@@ -16,9 +16,9 @@ from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
     add,
+    divide,
     exponential,
     fill,
-    divide,
     lanes_of,
     load,
     logarithm,
@@ -221,9 +221,7 @@ def weight_step(
 
 
 @phase
-def step_bias(
-    rule, first, last, momentum, deltas, d_start, classes, squares, scratch, s_start, w, v, sums, bias
-):
+def step_bias(rule, first, last, momentum, deltas, d_start, classes, squares, scratch, s_start, w, v, sums, bias):
     """One step for the biases: the deltas of each class summed over the samples, then the update rule.
 
     ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.

@@ -43,7 +43,7 @@ class Memory(NamedTuple):
 
 
 class Team(NamedTuple):
-    """This thread, how many there are, and what they agree by."""
+    """A thread, how many there are, and what they agree by."""
 
     thread: int
     threads: int

@@ -54,17 +54,13 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(tile.lanes.vector, tile.rows * tile.vectors))
 
 
-def _element(
-    context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value
-) -> ir.Value:
+def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value) -> ir.Value:
     """Pointer to the element at a flat offset; no bounds, no negative indices."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
 
 def _registers(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[Vector]:
-    return [
-        Vector(builder, builder.extract_value(value, i), tile.lanes) for i in range(tile.rows * tile.vectors)
-    ]
+    return [Vector(builder, builder.extract_value(value, i), tile.lanes) for i in range(tile.rows * tile.vectors)]
 
 
 def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
@@ -78,9 +74,7 @@ def _row_pointers(builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, ti
     """Pointers to the registers of a tile in memory, row after row."""
     pointers = []
     for _ in range(tile.rows):
-        pointers += [
-            builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)
-        ]
+        pointers += [builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)]
         pointer = builder.gep(pointer, [stride])
     return pointers
 
@@ -228,9 +222,7 @@ def add_scaled(typing_context, tile, factor, other):
 
     def emit(context, builder, signature, arguments):
         scalar = vector.broadcast(builder, arguments[1], tile.lanes)
-        pairs = zip(
-            _registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True
-        )
+        pairs = zip(_registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True)
         return _assemble(builder, [other.multiply_add(scalar, own) for own, other in pairs])
 
     return tile(tile, tile.dtype, tile), emit
@@ -354,16 +346,14 @@ def fill(typing_context, array, number, rows, vectors):
     tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
 
     def emit(context, builder, signature, arguments):
-        return _assemble(
-            builder, [vector.broadcast(builder, arguments[1], tile.lanes)] * (tile.rows * tile.vectors)
-        )
+        return _assemble(builder, [vector.broadcast(builder, arguments[1], tile.lanes)] * (tile.rows * tile.vectors))
 
     return tile(array, array.dtype, rows, vectors), emit
 
 
 @intrinsic
 def nonzero_bits(typing_context, like, array, offset):
-    """Bit ``i`` says whether ``array[offset + i]`` is not zero, for as many numbers as a row of a tile of ``like`` has."""
+    """Bit ``i`` says whether ``array[offset + i]`` is not zero, over BLOCK numbers of the dtype of ``like``."""
 
     def emit(context, builder, signature, arguments):
         count = VECTORS * LANES[like.dtype].count

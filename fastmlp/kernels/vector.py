@@ -91,9 +91,7 @@ class Vector:
 
     def constant(self, number: float) -> Vector:
         """The same number in every lane."""
-        return self.of(
-            ir.Constant(self.lanes.vector, [ir.Constant(self.lanes.scalar, number)] * self.lanes.count)
-        )
+        return self.of(ir.Constant(self.lanes.vector, [ir.Constant(self.lanes.scalar, number)] * self.lanes.count))
 
     def _with(self, other: Vector | float) -> Vector:
         return other if isinstance(other, Vector) else self.constant(other)
@@ -127,9 +125,7 @@ class Vector:
         name = f"llvm.fma.v{self.lanes.count}f{self.lanes.bits}"
         signature = ir.FunctionType(self.lanes.vector, [self.lanes.vector] * 3)
         function = cgutils.get_or_insert_function(self.builder.module, signature, name)
-        return self.of(
-            self.builder.call(function, [self.value, self._with(factor).value, self._with(addend).value])
-        )
+        return self.of(self.builder.call(function, [self.value, self._with(factor).value, self._with(addend).value]))
 
     def polynomial(self, *coefficients: float) -> Vector:
         """Horner's rule, highest power first."""
@@ -260,9 +256,7 @@ def logarithm(x: Vector) -> Vector:
     builder, lanes = x.builder, x.lanes
     root_half = 0x3F3504F3 if lanes.bits == 32 else 0x3FE6A09E667F3BCD
     bits = builder.add(x.bits(), x.integers(lanes.one_bits - root_half))
-    exponent = builder.sub(
-        builder.ashr(bits, x.integers(lanes.mantissa)), x.integers(lanes.one_bits >> lanes.mantissa)
-    )
+    exponent = builder.sub(builder.ashr(bits, x.integers(lanes.mantissa)), x.integers(lanes.one_bits >> lanes.mantissa))
     fraction = builder.and_(bits, x.integers((1 << lanes.mantissa) - 1))
     f = x.from_bits(builder.add(fraction, x.integers(root_half))) - 1.0
     k = x.of(builder.sitofp(exponent, lanes.vector))
@@ -297,9 +291,7 @@ def hyperbolic_tangent(x: Vector) -> Vector:
         )
     else:
         above = z.polynomial(-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
-        below = z.polynomial(
-            1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3
-        )
+        below = z.polynomial(1.0, 1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
         slope = z * above / below
     near = x.multiply_add(slope, x)
     far = 1.0 - 2.0 / (exponential(size + size) + 1.0)
