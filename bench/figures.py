@@ -94,18 +94,14 @@ def growth(result: Json) -> Figure:
     }
     figure = Figure(figsize=(10.0, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    _title(
-        figure, "fastmlp's training throughput as the work grows (else 784-64-10, batch 32, 20,000 images)"
-    )
+    _title(figure, "fastmlp's training throughput as the work grows (else 784-64-10, batch 32, 20,000 images)")
     for axes, (name, label) in zip(figure.subplots(2, 2).flat, names.items(), strict=True):
         points = result["series"][name]
         ns = [point["n"] for point in points]
         limits = [point["dense_limits"]["all"] for point in points]
         axes.plot(ns, limits, **_LIMIT_LINE, label="dense limit")
         rates = [point["median"]["fastmlp-all"] for point in points]
-        axes.plot(
-            ns, rates, color=_COLOURS["fastmlp"], marker="o", markersize=4, linewidth=2, label="fastmlp"
-        )
+        axes.plot(ns, rates, color=_COLOURS["fastmlp"], marker="o", markersize=4, linewidth=2, label="fastmlp")
         _style(axes)
         _logarithmic(axes.xaxis, _some(ns))
         _logarithmic(axes.yaxis)
@@ -160,9 +156,7 @@ def time_to_accuracy(result: Json) -> Figure:
         for point, x, y in zip(each["points"], seconds, means, strict=True):
             axes.annotate(str(point["epochs"]), (x, y), (-9, 1), textcoords="offset points", fontsize=8)
         start = seconds[0], means[0]
-        axes.annotate(
-            _LABELS[family], start, (7, -4), textcoords="offset points", color=_COLOURS[family], fontsize=10
-        )
+        axes.annotate(_LABELS[family], start, (7, -4), textcoords="offset points", color=_COLOURS[family], fontsize=10)
     _logarithmic(axes.xaxis)
     axes.set_xlabel("training seconds (numbers: epochs; band: all seeds)")
     axes.set_ylabel("test accuracy, %")

@@ -98,9 +98,7 @@ def _with_one_and_all_threads(
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
     *_with_one_and_all_threads("fastmlp", "fastmlp", "bench.peers.own:Fastmlp", "fastmlp"),
-    *_with_one_and_all_threads(
-        "jax", "JAX, jitted scan over the epoch", "bench.peers.jax_scan:JaxScan", "jax"
-    ),
+    *_with_one_and_all_threads("jax", "JAX, jitted scan over the epoch", "bench.peers.jax_scan:JaxScan", "jax"),
     *_with_one_and_all_threads("pytorch", "PyTorch, eager", "bench.peers.pytorch:PyTorch", "torch"),
     *_with_one_and_all_threads(
         "pytorch-compiled", "PyTorch, compiled", "bench.peers.pytorch:PyTorchCompiled", "torch", optional=True
@@ -112,9 +110,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
     *_with_one_and_all_threads(
         "numpy-float64", "NumPy float64", "bench.peers.numpy_twin:NumpyTwin", "numpy", dtype="float64"
     ),
-    Implementation(
-        "numba-textbook-all", "textbook Numba", "bench.peers.textbook_numba:TextbookNumba", "numba"
-    ),
+    Implementation("numba-textbook-all", "textbook Numba", "bench.peers.textbook_numba:TextbookNumba", "numba"),
 )
 
 BY_NAME = {implementation.name: implementation for implementation in IMPLEMENTATIONS}

@@ -49,11 +49,7 @@ def sentence(result: dict[str, Any]) -> str:
         f"{machine['cpu']}{vectors}, {machine['usable_cpus']} cores",
         f"Python {versions['python']}",
         f"Numba {versions['numba']}",
-        *(
-            f"{_PEERS[module]} {libraries['version']}"
-            for module, libraries in loaded.items()
-            if module in _PEERS
-        ),
+        *(f"{_PEERS[module]} {libraries['version']}" for module, libraries in loaded.items() if module in _PEERS),
         *sorted({f"OpenBLAS kernel {kernel}" for kernel in _openblas_kernels(loaded["numpy"])}),
     ]
     return f"{', '.join(parts)}; measured on {result['time'][:10]}"

@@ -57,37 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in figures.draw_all(results, folder / "figures"):
         print(f"wrote {path}", file=sys.stderr)
     if folder == BENCH and README.exists():
-        README.write_text(
-            readme.fill(README.read_text(encoding="utf-8"), contents(results)), encoding="utf-8"
-        )
+        README.write_text(readme.fill(README.read_text(encoding="utf-8"), contents(results)), encoding="utf-8")
     for failure in failures:
         print(f"MISSED: {failure}", file=sys.stderr)
     return 3 if failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.report", description="Measure fastmlp against its peers."
-    )
-    parser.add_argument(
-        "--rounds", type=int, help="alternating rounds of each comparison (default 7; quick: 2)"
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description="Measure fastmlp against its peers.")
+    parser.add_argument("--rounds", type=int, help="alternating rounds of each comparison (default 7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="length of one measurement (default 0.3; quick: 0.1)")
-    parser.add_argument(
-        "--quick", action="store_true", help="a few points in two minutes; results into runs/"
-    )
-    parser.add_argument(
-        "--only", type=_sections, default=tuple(SECTIONS), metavar="A,B", help=", ".join(SECTIONS)
-    )
-    parser.add_argument(
-        "--with-compiled", action="store_true", help="also torch.compile, which is slow to set up"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where results/ and figures/ go (default bench/)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="measure nothing; fail if README and results differ"
-    )
+    parser.add_argument("--quick", action="store_true", help="a few points in two minutes; results into runs/")
+    parser.add_argument("--only", type=_sections, default=tuple(SECTIONS), metavar="A,B", help=", ".join(SECTIONS))
+    parser.add_argument("--with-compiled", action="store_true", help="also torch.compile, which is slow to set up")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where results/ and figures/ go (default bench/)")
+    parser.add_argument("--check", action="store_true", help="measure nothing; fail if README and results differ")
     return parser
 
 
@@ -95,9 +79,7 @@ def _sections(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
         if name not in SECTIONS:
-            raise argparse.ArgumentTypeError(
-                f"no section is called {name!r}; there are {', '.join(SECTIONS)}"
-            )
+            raise argparse.ArgumentTypeError(f"no section is called {name!r}; there are {', '.join(SECTIONS)}")
     return names
 
 

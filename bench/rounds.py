@@ -74,9 +74,7 @@ def compare(
             repetitions[each.name] = max(1, math.ceil(seconds / measure(group[each.name], 1, 0)))
         for seed in range(rounds):
             for each in contenders:
-                took, busy = alone(
-                    list(group.values()), group[each.name], measure, repetitions[each.name], seed
-                )
+                took, busy = alone(list(group.values()), group[each.name], measure, repetitions[each.name], seed)
                 samples = each.workload.n_train if measure is evaluate else each.workload.samples_per_epoch
                 results[each.name]["samples_per_second"].append(repetitions[each.name] * samples / took)
                 results[each.name]["others_busy"].append(busy)
@@ -147,7 +145,5 @@ def complaints(results: dict[str, Result], where: str) -> list[str]:
             )
         busy = [share for share in result["others_busy"] if share is not None]
         if busy and statistics.median(busy) > 0.05:
-            found.append(
-                f"{where}: while {name} was timed, the others used {statistics.median(busy):.0%} of a CPU"
-            )
+            found.append(f"{where}: while {name} was timed, the others used {statistics.median(busy):.0%} of a CPU")
     return found

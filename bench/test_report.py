@@ -20,9 +20,7 @@ from bench.sections.base import Goal, amount, thousands
 from bench.workload import Workload, raw_data, standardised_data
 
 
-def result(
-    title: str, rates: Sequence[float], *, accuracy: float = 0.95, busy: float = 0.0
-) -> dict[str, Any]:
+def result(title: str, rates: Sequence[float], *, accuracy: float = 0.95, busy: float = 0.0) -> dict[str, Any]:
     """Make up what a comparison notes about one contender."""
     return {
         "implementation": title, "title": title, "threads": 1, "dtype": "float32", "compile_seconds": 0.5,
@@ -47,15 +45,10 @@ def made_up() -> dict[str, dict[str, Any]]:
     limits = {"1": 8e5, "all": 1.6e6}
     rows = [{"name": row.name, "results": results, "dense_limits": limits} for row in training.ROWS]
     goals = [goal.as_json() for goal in training._goals(training.ROWS[0], results, limits)]
-    points = [
-        {"n": n, "median": {"fastmlp-all": 1e6, "jax-all": 1e5}, "dense_limits": limits}
-        for n in (16, 64, 256)
-    ]
+    points = [{"n": n, "median": {"fastmlp-all": 1e6, "jax-all": 1e5}, "dense_limits": limits} for n in (16, 64, 256)]
     names = ("width", "depth", "batch size", "samples")
     runs = [{"epochs": n, "seconds": [n, n + 0.2], "accuracy": [0.97 + n / 100, 0.975]} for n in (1, 2)]
-    recipes = {
-        name: {"title": name, "compile_seconds": 0.0, "points": runs} for name in ("fastmlp-all", "jax-all")
-    }
+    recipes = {name: {"title": name, "compile_seconds": 0.0, "points": runs} for name in ("fastmlp-all", "jax-all")}
     return {
         "training": {
             "rows": rows,
@@ -84,9 +77,7 @@ def test_a_family_stands_for_all_its_numbers_of_threads() -> None:
 
 def test_a_library_that_is_missing_is_known_to_be() -> None:
     """It is left out, never an error."""
-    absent = Implementation(
-        "absent-1", "Absent", "bench.peers.absent:Absent", "no_such_library", one_thread=True
-    )
+    absent = Implementation("absent-1", "Absent", "bench.peers.absent:Absent", "no_such_library", one_thread=True)
     assert not absent.installed
 
 
@@ -303,9 +294,7 @@ def test_the_readme_says_what_the_results_say() -> None:
     assert "goals" in readme.names(text)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((report.BENCH / "results").glob("*.json")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted((report.BENCH / "results").glob("*.json")), ids=lambda path: path.stem)
 def test_committed_results_reached_their_accuracy(path: Path) -> None:
     """A run that learnt too little, or was disturbed, is not worth keeping."""
     stored = json.loads(path.read_text(encoding="utf-8"))

@@ -22,9 +22,7 @@ SMALL = {
     "odd sizes": Workload((37, 19, 33, 5), 7, data="normal", n_train=100, n_test=40),
     "linear": Workload((50, 10), 16, data="sparse", n_train=64, n_test=16),
 }
-WITH_MOMENTUM = Workload(
-    (50, 24, 10), 16, 0.05, "tanh", 0.9, True, "linear", data="sparse", n_train=170, n_test=60
-)
+WITH_MOMENTUM = Workload((50, 24, 10), 16, 0.05, "tanh", 0.9, True, "linear", data="sparse", n_train=170, n_test=60)
 TIMED = {
     "784-64-10, batch 32": Workload((784, 64, 10), 32, minimum_accuracy=0.93),
     "784-512-512-10, batch 128": Workload((784, 512, 512, 10), 128, minimum_accuracy=0.93),
@@ -93,9 +91,7 @@ def _moved(twin: Peer) -> float:
     """Return how far training has moved the weight that moved most."""
     after = twin.parameters()
     twin.reset()
-    return max(
-        float(np.abs(W - before).max()) for (W, _), (before, _) in zip(after, twin.parameters(), strict=True)
-    )
+    return max(float(np.abs(W - before).max()) for (W, _), (before, _) in zip(after, twin.parameters(), strict=True))
 
 
 def test_the_linear_schedule_ends_at_zero() -> None:

@@ -26,9 +26,7 @@ class Session:
 
     def __init__(self, name: str) -> None:
         self.implementation = BY_NAME[name]
-        self.adapter = (
-            self.implementation.adapter()
-        )  # all workers import at the same time, before anything is timed
+        self.adapter = self.implementation.adapter()  # all workers import at the same time, before anything is timed
         self.peer: Peer
 
     def ready(self) -> None:
@@ -111,9 +109,7 @@ def main() -> None:
     """Serve one implementation, named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the pipe
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # whatever a library prints must not end up between the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not end up between the answers
     serve(Session(sys.argv[1]), sys.stdin.buffer, answers)
 
 

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from fastmlp import Network, load_dataset
 
-Parameters = list[
-    tuple[NDArray[Any], NDArray[Any]]
-]  # (weights (fan_in, fan_out), biases (fan_out,)) of each layer
+Parameters = list[tuple[NDArray[Any], NDArray[Any]]]  # (weights (fan_in, fan_out), biases (fan_out,)) of each layer
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,11 @@ def raw_data(workload: Workload) -> Data:
 
 def standardised_data(workload: Workload, dtype: str) -> Data:
     """Return the data standardised, ready in memory: what the peers are given before the clock starts."""
-    return _standardised(
-        workload.data, workload.n_train, workload.n_test, workload.layers, workload.seed, dtype
-    )
+    return _standardised(workload.data, workload.n_train, workload.n_test, workload.layers, workload.seed, dtype)
 
 
 @lru_cache(maxsize=1)
-def _standardised(
-    data: str, n_train: int, n_test: int, layers: tuple[int, ...], seed: int, dtype: str
-) -> Data:
+def _standardised(data: str, n_train: int, n_test: int, layers: tuple[int, ...], seed: int, dtype: str) -> Data:
     raw = raw_data(Workload(layers, data=data, n_train=n_train, n_test=n_test, seed=seed))
     X_train, X_test = (_standardise(X, raw.mean, raw.std, dtype) for X in (raw.X_train, raw.X_test))
     return Data(X_train, raw.y_train, X_test, raw.y_test, 0.0, 1.0)
@@ -140,9 +134,7 @@ def _mnist(n_train: int, n_test: int) -> Data:
     X_train, y_train = mnist.X_train, mnist.y_train
     if n_train > len(X_train):
         X_train, y_train = X_train[rows], y_train[rows]
-    return Data(
-        X_train, y_train, mnist.X_test[:n_test], mnist.y_test[:n_test], float(mnist.mean), float(mnist.std)
-    )
+    return Data(X_train, y_train, mnist.X_test[:n_test], mnist.y_test[:n_test], float(mnist.mean), float(mnist.std))
 
 
 def _synthetic(workload: Workload) -> Data:

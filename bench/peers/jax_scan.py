@@ -42,8 +42,7 @@ class JaxScan(Peer):
         if self.dtype == "float64":
             jax.config.update("jax_enable_x64", True)
         self.parts = {
-            name: (jnp.asarray(X), jnp.asarray(y.astype(np.int32)))
-            for name, (X, y) in standardised(self).items()
+            name: (jnp.asarray(X), jnp.asarray(y.astype(np.int32))) for name, (X, y) in standardised(self).items()
         }
         self.reset()
         order = self.prepare(np.arange(workload.samples_per_epoch))
@@ -75,9 +74,7 @@ class JaxScan(Peer):
             update = jax.tree.map(lambda g: -rate * g, gradient)
             if momentum:
                 velocity = jax.tree.map(lambda v, u: momentum * v + u, velocity, update)
-                update = (
-                    jax.tree.map(lambda v, u: momentum * v + u, velocity, update) if nesterov else velocity
-                )
+                update = jax.tree.map(lambda v, u: momentum * v + u, velocity, update) if nesterov else velocity
             return (jax.tree.map(jnp.add, params, update), velocity), None
 
         return jax.lax.scan(step, (params, velocity), (order, rates), unroll=_UNROLL)[0]
@@ -105,9 +102,7 @@ class JaxScan(Peer):
 
     def train_epoch(self, prepared: Any, rates: NDArray[Any]) -> None:
         """Run one epoch and wait for it."""
-        self.params, self.velocity = self.epoch(
-            self.params, self.velocity, *self.parts["train"], prepared, rates
-        )
+        self.params, self.velocity = self.epoch(self.params, self.velocity, *self.parts["train"], prepared, rates)
         jax.block_until_ready(self.params)
 
     def loss_and_accuracy(self, part: str) -> tuple[float, float]:

@@ -31,9 +31,7 @@ class PyTorch(Peer):
         require_plain_sgd(self.workload, "PyTorch")
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
-        self.parts = {
-            name: (torch.from_numpy(X), torch.from_numpy(y)) for name, (X, y) in standardised(self).items()
-        }
+        self.parts = {name: (torch.from_numpy(X), torch.from_numpy(y)) for name, (X, y) in standardised(self).items()}
         self.loss_of_batch: Any = _batch_loss
         if self.compiled:
             self.loss_of_batch = torch.compile(_batch_loss)
@@ -46,9 +44,7 @@ class PyTorch(Peer):
     def set_parameters(self, parameters: Parameters) -> None:
         """Copy weights, stored (fan_out, fan_in) as `torch.nn.Linear` does."""
         self.tensors = [
-            torch.from_numpy(np.array(array, order="C")).requires_grad_()
-            for W, b in parameters
-            for array in (W.T, b)
+            torch.from_numpy(np.array(array, order="C")).requires_grad_() for W, b in parameters for array in (W.T, b)
         ]
 
     def parameters(self) -> Parameters:

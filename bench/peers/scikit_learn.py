@@ -23,9 +23,7 @@ class ScikitLearn(Peer):
         workload = self.workload
         require_plain_sgd(workload, "scikit-learn")
         if workload.schedule != "constant":
-            raise ValueError(
-                "scikit-learn: its partial_fit knows no falling learning rate that others know too"
-            )
+            raise ValueError("scikit-learn: its partial_fit knows no falling learning rate that others know too")
         self.parts = standardised(self)
         self.classes = np.arange(workload.layers[-1])
         self.classifier = neural_network.MLPClassifier(
@@ -46,18 +44,13 @@ class ScikitLearn(Peer):
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Write into the classifier's arrays in place: its optimiser holds references to them."""
-        for own_W, own_b, (W, b) in zip(
-            self.classifier.coefs_, self.classifier.intercepts_, parameters, strict=True
-        ):
+        for own_W, own_b, (W, b) in zip(self.classifier.coefs_, self.classifier.intercepts_, parameters, strict=True):
             own_W[...] = W
             own_b[...] = b
 
     def parameters(self) -> Parameters:
         """Return copies of the fitted weights."""
-        return [
-            (W.copy(), b.copy())
-            for W, b in zip(self.classifier.coefs_, self.classifier.intercepts_, strict=True)
-        ]
+        return [(W.copy(), b.copy()) for W, b in zip(self.classifier.coefs_, self.classifier.intercepts_, strict=True)]
 
     def prepare(self, order: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return the epoch's samples and labels in order."""

@@ -15,9 +15,10 @@ from bench.workload import Workload
 TARGET = 0.98
 SEEDS = 10
 
-# A learning rate that falls to zero over the run reaches the target in half the epochs of a constant one.
-RECIPE = Workload((784, 256, 10), 32, learning_rate=0.15, schedule="linear", n_train=60_000)
-LENGTHS = (1, 2, 3, 4, 5)  # epochs; each is a whole recipe with its own schedule
+# Mean test accuracy over ten seeds: 98.05 % after 5 epochs, as with 784-256-10, batch 32, rate 0.15 after 4
+# (98.1 %), which takes longer; narrower networks need 8 epochs and more.
+RECIPE = Workload((784, 128, 10), 16, learning_rate=0.1, schedule="linear", n_train=60_000)
+LENGTHS = (1, 2, 3, 4, 5, 6)  # epochs; each is a whole recipe with its own schedule
 
 # name -> how many of the seeds; the slower are there for the picture, and take fewer
 NAMES = {"fastmlp-all": SEEDS, "jax-all": SEEDS, "pytorch-all": 2}
@@ -25,7 +26,7 @@ NAMES = {"fastmlp-all": SEEDS, "jax-all": SEEDS, "pytorch-all": 2}
 
 def measure(options: Options) -> Json:
     """Train every length with every seed, implementations in turn; evaluation is outside the clock."""
-    lengths, seeds = ((2, 4), 2) if options.quick else (LENGTHS, SEEDS)
+    lengths, seeds = ((2, 5), 2) if options.quick else (LENGTHS, SEEDS)
     implementations = chosen(tuple(NAMES))
     results: Json = {}
     with contextlib.ExitStack() as stack:
@@ -77,9 +78,7 @@ def _judge(results: Json, lengths: Sequence[int]) -> Json:
     seconds = [statistics.mean(side["points"][reached[0]]["seconds"]) for side in sides]
     goals = [Goal("98 % on MNIST: training seconds, mean", seconds[0], None, 0.5, "s", at_most=True)]
     if len(seconds) == 2:
-        goals.append(
-            Goal("98 % on MNIST: against JAX with the same recipe", seconds[1] / seconds[0], 8.0, 8.0)
-        )
+        goals.append(Goal("98 % on MNIST: against JAX with the same recipe", seconds[1] / seconds[0], 8.0, 8.0))
     return {"epochs": lengths[reached[0]], "goals": [goal.as_json() for goal in goals], "complaints": []}
 
 

@@ -112,8 +112,6 @@ def goals_table(goals: Sequence[Json]) -> str:
     rows = []
     for goal in goals:
         sign = "at most " if goal["at_most"] else ""
-        bars = [
-            "" if goal[bar] is None else sign + amount(goal[bar], goal["unit"]) for bar in ("must", "aim")
-        ]
+        bars = ["" if goal[bar] is None else sign + amount(goal[bar], goal["unit"]) for bar in ("must", "aim")]
         rows.append([goal["what"], *bars, amount(goal["value"], goal["unit"]), VERDICTS[goal["verdict"]]])
     return table(["goal", "must", "aim", "measured", "verdict"], rows)

@@ -13,9 +13,7 @@ WORKLOAD = Workload((784, 512, 512, 10), 128, data="normal", minimum_accuracy=0.
 
 def measure(options: Options) -> Json:
     """Time fastmlp, JAX and PyTorch, and relate fastmlp to the dense limit."""
-    contenders = [
-        Contender(each.name, each, WORKLOAD) for each in chosen(("fastmlp", "jax-all", "pytorch-all"))
-    ]
+    contenders = [Contender(each.name, each, WORKLOAD) for each in chosen(("fastmlp", "jax-all", "pytorch-all"))]
     results = compare(contenders, rounds=options.rounds, seconds=options.seconds)
     limits = {key: dense_limit(WORKLOAD, peak) for key, peak in options.peaks.items()}
     ours, rival = results["fastmlp-all"], best(results, "jax")

@@ -68,9 +68,7 @@ def _series(points: dict[int, Workload], names: tuple[str, ...], rounds: int, op
                     "median": {name: statistics.median(values) for name, values in rates.items()},
                     "samples_per_second": rates,
                     "epochs": epochs,
-                    "accuracy": {
-                        name: worker.call("evaluate", "test").accuracy for name, worker in workers.items()
-                    },
+                    "accuracy": {name: worker.call("evaluate", "test").accuracy for name, worker in workers.items()},
                     "dense_limits": limits,
                 }
             )

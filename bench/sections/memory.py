@@ -33,9 +33,7 @@ def measure(options: Options) -> Json:  # noqa: ARG001
                 "accuracy": accuracy,
             }
     peak = results["fastmlp-all"]["peak_megabytes"]
-    goal = Goal(
-        "60,000 images, 784-64-10: peak memory of the process", peak, 400.0, 400.0, "MB", at_most=True
-    )
+    goal = Goal("60,000 images, 784-64-10: peak memory of the process", peak, 400.0, 400.0, "MB", at_most=True)
     found = [
         f"memory: {name} reached a test accuracy of {result['accuracy']:.4f} only"
         for name, result in results.items()

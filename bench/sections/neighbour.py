@@ -20,6 +20,16 @@ WORKLOAD = Workload((784, 64, 10), 32)
 NAMES = ("fastmlp-all", "jax-all", "pytorch-all")
 _SECONDS = 0.5  # long enough for the scheduler to move processes about several times
 
+# It ends with this process, however that ends.
+_BUSY = """
+import os
+parent = os.getppid()
+print(flush=True)
+while os.getppid() == parent:
+    for _ in range(100_000):
+        pass
+"""
+
 
 def measure(options: Options) -> Json:
     """Alternate quiet and disturbed measurements of each implementation."""
@@ -53,9 +63,8 @@ def _round(group: Sequence[Worker], worker: Worker, epochs: int, seed: int, resu
 @contextlib.contextmanager
 def _busy_process() -> Iterator[None]:
     """Keep one CPU busy with another process, wherever the scheduler puts it."""
-    neighbour = subprocess.Popen(
-        [sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-c", _BUSY]
+    neighbour = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         assert neighbour.stdout is not None
         neighbour.stdout.readline()  # it is running

@@ -33,9 +33,7 @@ def measure(options: Options) -> Json:
     goals = []
     for name, (_, allowed) in VARIANTS.items():
         more = statistics.median(ratios(plain, results[name])) - 1
-        goals.append(
-            Goal(f"784-64-10: extra time of {name}", more, allowed, allowed, "%", at_most=True).as_json()
-        )
+        goals.append(Goal(f"784-64-10: extra time of {name}", more, allowed, allowed, "%", at_most=True).as_json())
     return {"results": results, "goals": goals, "complaints": complaints(results, "overheads")}
 
 

@@ -69,8 +69,7 @@ def measure(options: Options) -> Json:
     rows, goals, found = [], [], []
     for row in (ROWS[0], ROWS[7]) if options.quick else ROWS:
         contenders = [
-            Contender(each.name, each, row.workload)
-            for each in chosen(row.names, with_optional=options.with_optional)
+            Contender(each.name, each, row.workload) for each in chosen(row.names, with_optional=options.with_optional)
         ]
         results = compare(contenders, rounds=options.rounds, seconds=options.seconds)
         limits = {key: dense_limit(row.workload, peak) for key, peak in options.peaks.items()}
@@ -123,9 +122,7 @@ def _implementations(row: Json) -> str:
         [
             result["title"],
             thousands(result["median"]),
-            thousands(min(result["samples_per_second"]))
-            + " - "
-            + thousands(max(result["samples_per_second"])),
+            thousands(min(result["samples_per_second"])) + " - " + thousands(max(result["samples_per_second"])),
             _times(ours, result),
             percent(result["accuracy"]),
             f"{result['compile_seconds']:.1f} s" if result["compile_seconds"] else "-",
