@@ -200,9 +200,7 @@ def _train(
     from fastmlp.training import train
 
     names = ("activation", "init", "dtype", "seed")
-    network = Network(
-        layers, mean=dataset.mean, std=dataset.std, **{name: getattr(settings, name) for name in names}
-    )
+    network = Network(layers, mean=dataset.mean, std=dataset.std, **{name: getattr(settings, name) for name in names})
     status: Status
     error: DivergedError | None = None
     try:

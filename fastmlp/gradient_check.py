@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from fastmlp.network import Network
 
 TOLERANCE = 1e-6
-_SMALL = (
-    0.01  # gradients below this are compared absolutely: rounding of the loss alone is then 1e-10 of it or so
-)
+_SMALL = 0.01  # gradients below this are compared absolutely: rounding of the loss alone is then 1e-10 of it or so
 
 # A step may carry a unit across the kink of the ReLU, where no derivative exists; a shorter one then does
 # not. A wrong gradient stays wrong at every step.

@@ -360,9 +360,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _statistic(
-    name: str, value: ArrayLike, n_features: int, dtype: np.dtype[Any]
-) -> NDArray[np.float64]:
+def _statistic(name: str, value: ArrayLike, n_features: int, dtype: np.dtype[Any]) -> NDArray[np.float64]:
     array = np.array(value, np.float64)
     if array.shape not in ((), (n_features,)):
         raise ValueError(f"{name} must be a number or have shape ({n_features},) (got shape {array.shape})")

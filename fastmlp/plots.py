@@ -1,4 +1,4 @@
-"""Figures drawn from results: training curves and the confusion matrix.
+"""Figures drawn from results: training curves, the confusion matrix, and a profile.
 
 Only matplotlib's objects are used, never pyplot: no window system, no global state, safe in any thread.
 The colours are Okabe and Ito's, which people with any common colour vision can tell apart; line styles differ
@@ -7,6 +7,7 @@ as well.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fastmlp.history import History
+    from fastmlp.profile_point import Point
 
 _VALIDATION = "#0072B2"  # blue
 _TRAINING = "#D55E00"  # vermilion
@@ -80,9 +82,7 @@ def _draw_losses(axes: Any, history: History) -> None:
     has_trend = trend_steps > 0
     if len(mean):
         colour, width = (_TRAINING_LIGHT, 0.7) if has_trend else (_TRAINING, 1.5)
-        axes.plot(
-            middle, mean, color=colour, linewidth=width, label=f"Training, mean of {AVERAGED_STEPS} steps"
-        )
+        axes.plot(middle, mean, color=colour, linewidth=width, label=f"Training, mean of {AVERAGED_STEPS} steps")
     if has_trend:
         label = f"Training, mean of {trend_steps:,} steps"
         axes.plot(
@@ -93,9 +93,7 @@ def _draw_losses(axes: Any, history: History) -> None:
             label=label,
         )
     if len(history.step):
-        axes.plot(
-            history.step, history.validation_loss, color=_VALIDATION, label="Validation", **_line(history)
-        )
+        axes.plot(history.step, history.validation_loss, color=_VALIDATION, label="Validation", **_line(history))
     axes.set_ylabel("Cross-entropy loss")
     axes.set_title("Loss", loc="left", fontsize=11, color=_INK)
     shown = np.concatenate([mean, np.asarray(history.validation_loss, dtype=np.float64)])
@@ -220,6 +218,58 @@ def confusion_figure(confusion: NDArray[np.int64], title: str, labels: Sequence[
             size = 9 if n_classes <= 10 else 6
             colour = "white" if dark else _INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+    return figure
+
+
+def profile_curves(points: Sequence[Point], title: str) -> Figure:
+    """Draw speed and share of the machine's peak against the width of the hidden layers.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        One per width and number of threads, each measured at least once in training.
+    title : str
+        The headline, such as what was measured.
+
+    Returns
+    -------
+    Figure
+        Two panels with logarithmic axes, 10 x 4.4 inches. Left: samples per second in training and prediction,
+        and NumPy's in training. Right: dense-equivalent operations as a share of the measured peak.
+    """
+    figure = Figure(figsize=(10.0, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13, fontweight="bold", color=_INK, x=0.01, ha="left")
+    speed, share = figure.subplots(1, 2)
+    counts = list(dict.fromkeys(point.threads for point in points))
+    for count, marker in zip(counts, itertools.cycle("os^Dv"), strict=False):
+        rows = [point.to_dict() for point in points if point.threads == count]
+        widths = [row["hidden"] for row in rows]
+        threads = "1 thread" if count == 1 else f"{count} threads"
+        for name, colour, line in (("training", _TRAINING, "-"), ("prediction", _VALIDATION, "--")):
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.8}
+            label = f"{name.capitalize()}, {threads}"
+            speed.plot(widths, [row[f"{name}_samples_per_second"] for row in rows], label=label, **style)
+            share.plot(widths, [100.0 * row[f"{name}_share_of_peak"] for row in rows], label=label, **style)
+    rows = [point.to_dict() for point in points if point.threads == counts[0]]
+    numpy_speeds = [row["baseline_samples_per_second"] for row in rows]
+    speed.plot([row["hidden"] for row in rows], numpy_speeds, color="#777777", linestyle=":", label="NumPy, training")
+    share.axhline(100.0, color="#777777", linewidth=1.2)
+    speed.set_title("Samples per second", loc="left", fontsize=11, color=_INK)
+    share.set_title("Share of the peak (%), skipped work counted", loc="left", fontsize=11, color=_INK)
+    widths = sorted({point.layers[1] for point in points})
+    for axes in (speed, share):
+        _style(axes)
+        axes.set_xlabel("Hidden units per layer")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(widths[:: -(-len(widths) // 12)]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    speed.legend(framealpha=0.85, edgecolor="none", labelcolor=_INK, fontsize=9)
     return figure
 
 

@@ -96,9 +96,7 @@ class Rivals:
         self.points[0].baseline.append(self.n_baseline * self.baseline_epochs / seconds)
         time.sleep(PAUSE_SECONDS)
 
-    def _train(
-        self, network: Network, threads: int, n: int, epochs: int
-    ) -> tuple[float, dict[str, float], str]:
+    def _train(self, network: Network, threads: int, n: int, epochs: int) -> tuple[float, dict[str, float], str]:
         """Return samples per second, seconds per phase of a batch, and the input path."""
         history = train(
             network, self.X[:n], self.y[:n], epochs=epochs, batch_size=self.batch_size,

@@ -19,9 +19,7 @@ def headline(outcome: Outcome) -> str:
     """Return the title of the curves: the network and how good it became."""
     network = outcome.network
     activation = {"relu": "ReLU", "scaled_tanh": "scaled tanh"}.get(network.activation, network.activation)
-    name = (
-        f"{network_name(network.layers)}, {activation}" if len(network.layers) > 2 else "Softmax regression"
-    )
+    name = f"{network_name(network.layers)}, {activation}" if len(network.layers) > 2 else "Softmax regression"
     ending = f" ({outcome.status})" if outcome.status in ("interrupted", "diverged") else ""
     data = "MNIST" if outcome.settings.data == "mnist" else outcome.dataset.name
     return f"{name}: {100 * outcome.test.accuracy:.2f} % test accuracy on {data}{ending}"

@@ -179,9 +179,7 @@ class RunFolder:
             run._claim(overwrite=overwrite)
             free = shutil.disk_usage(folder).free
         except OSError as error:
-            reason = (
-                "is not a folder" if isinstance(error, NotADirectoryError) else (error.strerror or str(error))
-            )
+            reason = "is not a folder" if isinstance(error, NotADirectoryError) else (error.strerror or str(error))
             if isinstance(error, FileExistsError) and path is not None and not path.is_dir():
                 reason = "is not a folder"
             raise RunFolderError(f"{error.filename or path}: {reason.lower()}") from error
@@ -197,9 +195,7 @@ class RunFolder:
             for stale in self.path.glob(f".{name}.*.tmp"):  # left by a killed run
                 stale.unlink(missing_ok=True)
         config = self.path / CONFIG
-        if (
-            overwrite and config.exists()
-        ):  # the record of the run before stays until its successor is complete
+        if overwrite and config.exists():  # the record of the run before stays until its successor is complete
             probe = self.path / f".{CONFIG}.{os.urandom(4).hex()}.tmp"
             probe.write_text(_RUNNING)
             probe.unlink()

@@ -177,9 +177,7 @@ def cpu_name(proc: Path = _PROC) -> str:
     if platform.system() == "Darwin":
         try:
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(
-                command, capture_output=True, text=True, check=True, timeout=5
-            ).stdout.strip()
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             pass
     return platform.processor() or platform.machine() or "unknown"

@@ -225,9 +225,7 @@ def train(
         held_out_samples = checks.check_samples(X_held_out, network.n_features, network.dtype, "validation X")
         if not len(held_out_samples):
             raise ValueError("validation X: no samples")
-        held_out_labels = checks.check_labels(
-            y_held_out, len(held_out_samples), network.n_classes, "validation y"
-        )
+        held_out_labels = checks.check_labels(y_held_out, len(held_out_samples), network.n_classes, "validation y")
         held_out = held_out_samples, held_out_labels
     elif patience is not None:
         raise ValueError("patience needs validation samples")
@@ -377,9 +375,7 @@ class _Training:
             np.copyto(self.memory.parameters, self.good)
         self.best = None
         step = self.done
-        raise DivergedError(
-            (step - 1) // self.steps_per_epoch + 1, step, float(self.rates[step - 1]), self.history
-        )
+        raise DivergedError((step - 1) // self.steps_per_epoch + 1, step, float(self.rates[step - 1]), self.history)
 
     def _validate(self, X: NDArray[Any], y: NDArray[np.int32]) -> None:
         """Evaluate on the validation and the training set; remember the best parameters; look whether to stop."""

@@ -22,6 +22,10 @@ COMMANDS = {
         "fastmlp.cli.gradcheck:gradcheck",
         "Check the compiled gradients against finite differences.",
     ),
+    "reproduce": (
+        "fastmlp.cli.reproduce:reproduce",
+        "Run the course assignment that fastmlp began as and write a report.",
+    ),
     "info": ("fastmlp.cli.info:info", "Show the machine, the versions and the kernel cache."),
     "cache": ("fastmlp.cli.cache:cache", "Show, clear or fill the cache of compiled kernels."),
 }

@@ -40,7 +40,7 @@ class TrainingDisplay:
         self._newest: Progress | None = None
         self._pending: threading.Timer | None = None
         if not quiet and is_terminal():
-            self._live = _rich_live(preferences)
+            self._live = rich_live(preferences)
 
     def __enter__(self) -> TrainingDisplay:
         return self
@@ -103,7 +103,7 @@ def is_terminal() -> bool:
     )
 
 
-def _rich_live(preferences: Preferences) -> Any:
+def rich_live(preferences: Preferences) -> Any:
     """Return rich's live display, which redraws only when told to."""
     from rich.console import Console
     from rich.live import Live

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import FastmlpError
 from fastmlp.report import figures
-from fastmlp.report.judgement import judge
 from fastmlp.report.embedding import write_figure, write_picture
 from fastmlp.report.experiments import CHAIN, Experiment
 from fastmlp.report.files import write_results
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.jobs import Job
+from fastmlp.report.judgement import judge
 from fastmlp.report.page import render
 from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_mosaic
 from fastmlp.report.plan import Plan
@@ -36,8 +36,6 @@ def build_report(
     plan: Plan,
     dataset: Dataset,
     results: Results,
-    *,
-    seconds: float | None = None,
     speed_up: SpeedUp | None = None,
 ) -> Findings:
     """Write the report; ``index.html``, which needs no other file, comes last.
@@ -46,8 +44,6 @@ def build_report(
     ----------
     plan, dataset, results
         What was asked, of what, and found.
-    seconds : float, optional
-        What all the work took, if none of it was done before.
     speed_up : SpeedUp, optional
         fastmlp and NumPy compared.
 
@@ -62,7 +58,7 @@ def build_report(
         If a file cannot be written or the network of a training was lost.
     """
     networks = _shown_networks(plan, dataset, results)
-    findings = Findings(plan, dataset, results, judge(results.trainings), networks, seconds, speed_up)
+    findings = Findings(plan, dataset, results, judge(results.trainings), networks, speed_up)
     folder = plan.folder / FIGURES
     try:
         folder.mkdir(exist_ok=True)

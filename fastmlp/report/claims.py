@@ -98,9 +98,7 @@ GAP = Measure(
     "is larger than over the first.",
     "how much the gap grows",
     "percentage points",
-    lambda subject, reference: (
-        100 * (subject.gap_growth - (0.0 if reference is subject else reference.gap_growth))
-    ),
+    lambda subject, reference: 100 * (subject.gap_growth - (0.0 if reference is subject else reference.gap_growth)),
     "larger",
     "smaller",
 )

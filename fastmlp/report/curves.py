@@ -71,9 +71,7 @@ def training_loss_curve(records: Sequence[TrainingRecord]) -> Curve:
     starts = np.arange(means.shape[1]) * AVERAGED_STEPS
     ends = np.minimum(starts + AVERAGED_STEPS, max(record.steps for record in records))
     complete = min(len(record.loss_mean) for record in records)
-    return Curve(
-        (starts + 1 + ends) / 2.0, mean, np.maximum(mean - deviation, 0.0), mean + deviation, complete
-    )
+    return Curve((starts + 1 + ends) / 2.0, mean, np.maximum(mean - deviation, 0.0), mean + deviation, complete)
 
 
 def _padded(rows: Sequence[Array]) -> Array:

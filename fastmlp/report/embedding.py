@@ -66,7 +66,7 @@ def svg_text(figure: Figure) -> str:
     """An SVG file with text as text, and no more digits than can be seen."""
     buffer = io.BytesIO()
     # lines of thousands of points lose those that are less than a third of a pixel away from the others
-    settings = {"svg.fonttype": "none", "path.simplify_threshold": 0.34, "font.sans-serif": ["DejaVu Sans"]}
+    settings: Any = {"svg.fonttype": "none", "path.simplify_threshold": 0.34, "font.sans-serif": ["DejaVu Sans"]}
     with rc_context(settings):
         save_figure(figure, _as_path(buffer), file_format="svg")
     text = buffer.getvalue().decode("utf-8")
@@ -94,9 +94,7 @@ def inline_svg(text: str, name: str, description: str) -> Markup:
     assert view is not None
     inner = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body[opening_end:], flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", inner))
-    inner = re.sub(
-        r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", inner
-    )
+    inner = re.sub(r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", inner)
     inner = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", inner)
     inner = _NAMED_COLOUR.sub(_as_variable, inner)
     inner = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", inner)
@@ -153,7 +151,7 @@ def picture(pixels: NDArray[Any], description: str, scale: int = 1, **attributes
 def _png(figure: Figure) -> bytes:
     import PIL.Image
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     figure.set_dpi(_DPI)
     canvas.draw()
     image = PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

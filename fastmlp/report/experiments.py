@@ -123,9 +123,7 @@ EXPERIMENTS = _table([
 CHAIN = ("default", "improved-init", "relu-he", "relu-he-momentum", "all-tricks")
 
 
-def choose(
-    wanted: Sequence[str], experiments: Mapping[str, Experiment] = EXPERIMENTS
-) -> dict[str, Experiment]:
+def choose(wanted: Sequence[str], experiments: Mapping[str, Experiment] = EXPERIMENTS) -> dict[str, Experiment]:
     """Choose experiments by their names and tasks.
 
     Parameters
@@ -148,14 +146,10 @@ def choose(
     known = [*experiments, *TASKS]
     chosen = set()
     for word in wanted:
-        matching = [
-            name for name, experiment in experiments.items() if word == name or word in experiment.tasks
-        ]
+        matching = [name for name, experiment in experiments.items() if word == name or word in experiment.tasks]
         if not matching:
             close = difflib.get_close_matches(word, known, n=3)
-            hint = (
-                f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {', '.join(known)}"
-            )
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {', '.join(known)}"
             raise ExperimentError(f"no experiment or task {word!r}; {hint}")
         chosen.update(matching)
     return {name: experiment for name, experiment in experiments.items() if not wanted or name in chosen}

@@ -20,7 +20,7 @@ from fastmlp.report.training_record import AVERAGED_STEPS, TrainingRecord
 BLUE, VERMILION, INK, MUTED, GRID = "#0072b2", "#d55e00", "#333333", "#767676", "#e3e3e3"
 
 # Okabe and Ito; yellow is too faint on white. With the line styles, nine curves can be told apart in grey as well.
-COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#767676")
+COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#767676", "#882255")
 _STYLES = (
     "-",
     (0, (5, 1.5)),
@@ -98,9 +98,7 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
     if is_loss:
         axes.set_ylim(0, max(_top(some, curve) for some, curve in zip(records.values(), curves, strict=True)))
     else:
-        bottom = min(
-            _accuracy_bottom(some, [curve]) for some, curve in zip(records.values(), curves, strict=True)
-        )
+        bottom = min(_accuracy_bottom(some, [curve]) for some, curve in zip(records.values(), curves, strict=True))
         axes.set_ylim(bottom, 100)
     figure.legend(loc="lower center", ncols=2, **_legend() | {"fontsize": _TEXT - 1, "handlelength": 2.8})
     return figure
@@ -132,13 +130,9 @@ def _draw(axes: Any, curve: Curve, colour: str, label: str, linestyle: str = "-"
     """Draw a mean with its band; fainter where some seeds have stopped."""
     axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
     whole, rest = slice(0, curve.complete), slice(max(curve.complete - 1, 0), None)
-    axes.plot(
-        curve.step[whole], curve.mean[whole], color=colour, linewidth=1.5, linestyle=linestyle, label=label
-    )
+    axes.plot(curve.step[whole], curve.mean[whole], color=colour, linewidth=1.5, linestyle=linestyle, label=label)
     if curve.complete < len(curve.step):
-        axes.plot(
-            curve.step[rest], curve.mean[rest], color=colour, linewidth=1.2, linestyle=linestyle, alpha=0.5
-        )
+        axes.plot(curve.step[rest], curve.mean[rest], color=colour, linewidth=1.2, linestyle=linestyle, alpha=0.5)
 
 
 def _mark_stops(axes: Any, records: Sequence[TrainingRecord]) -> None:
@@ -162,10 +156,7 @@ def _top(records: Sequence[TrainingRecord], validation: Curve, training: Curve |
 
 def _accuracy_bottom(records: Sequence[TrainingRecord], curves: Sequence[Curve]) -> float:
     """Where an accuracy panel begins: with the first epoch's end."""
-    later = [
-        float(np.nanmin(curve.low[curve.step >= records[0].steps_per_epoch], initial=100.0))
-        for curve in curves
-    ]
+    later = [float(np.nanmin(curve.low[curve.step >= records[0].steps_per_epoch], initial=100.0)) for curve in curves]
     lowest = min(later)
     return max(0.0, lowest - 0.25 * (100 - lowest) - 0.2)
 
@@ -188,4 +179,10 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def _legend() -> dict[str, Any]:
-    return {"framealpha": 0.85, "edgecolor": "none", "facecolor": "#ffffff", "labelcolor": INK, "fontsize": _TEXT}
+    return {
+        "framealpha": 0.85,
+        "edgecolor": "none",
+        "facecolor": "#ffffff",
+        "labelcolor": INK,
+        "fontsize": _TEXT,
+    }

@@ -11,8 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fastmlp.report.judgement import Verdict
 from fastmlp.report.experiments import Experiment
+from fastmlp.report.judgement import Verdict
 from fastmlp.report.plan import Plan
 from fastmlp.report.runner import Results
 from fastmlp.report.training_record import TrainingRecord

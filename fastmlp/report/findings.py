@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastmlp.report.judgement import Verdict
 from fastmlp.report.experiments import Experiment
+from fastmlp.report.judgement import Verdict
 from fastmlp.report.markup import Markup, tag
 from fastmlp.report.plan import Plan
 from fastmlp.report.runner import Results
@@ -32,8 +32,6 @@ class Findings:
         One per claim.
     networks : mapping of str to Network
         The trained networks of the first seed that are shown: the default one and the best.
-    seconds : float or None
-        What all trainings and gradient checks together took; None if some were done in an earlier run.
     speed_up : SpeedUp or None
         fastmlp and NumPy compared, if that was asked for.
     drawings : dict of str to str
@@ -45,7 +43,6 @@ class Findings:
     results: Results
     verdicts: Sequence[Verdict]
     networks: Mapping[str, Network]
-    seconds: float | None = None
     speed_up: SpeedUp | None = None
     drawings: dict[str, str] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Job:
     def cost(self) -> int:
         """About how long it takes, to begin with the longest: products per sample, and the same again per layer."""
         sizes = self.experiment.sizes(784, 10)
-        products = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        products = sum(a * b for a, b in itertools.pairwise(sizes))
         return (products + 50_000 * len(sizes)) * (1 if self.kind == "training" else 2)
 
 

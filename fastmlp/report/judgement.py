@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fastmlp.report.claims import ACCURACY, CLAIMS, FASTER, GAP, Claim, Measure
+from fastmlp.report.claims import ACCURACY, CLAIMS, FASTER, GAP, LOSS, Claim, Measure
 from fastmlp.report.statistics import Interval, confidence_interval
 from fastmlp.report.training_record import TARGET_ACCURACY, TrainingRecord
 from fastmlp.report.wording import number, steps_in_words
@@ -77,22 +77,16 @@ def judge_one(claim: Claim, records: Records) -> Verdict:
         for subject, reference, what in claim.further
         if subject in records and reference in records
     )
-    return Verdict(
-        claim, decide(effect, claim.at_most), effect, explain(claim, effect, records), further
-    )
+    return Verdict(claim, decide(effect, claim.at_most), effect, explain(claim, effect, records), further)
 
 
-def measure(
-    quantity: Measure, subject: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]
-) -> Effect:
+def measure(quantity: Measure, subject: Sequence[TrainingRecord], reference: Sequence[TrainingRecord]) -> Effect:
     """Measure an effect with every seed, both networks of a pair having the same.
 
     There is no interval if a training diverged or was too short.
     """
     others = {record.seed: record for record in reference}
-    values = tuple(
-        quantity.effect(record, others[record.seed]) for record in subject if record.seed in others
-    )
+    values = tuple(quantity.effect(record, others[record.seed]) for record in subject if record.seed in others)
     complete = all(math.isfinite(value) for value in values)
     converged = all(record.status != "diverged" for record in (*subject, *reference))
     return Effect(values, confidence_interval(values) if complete and converged else None)
@@ -113,23 +107,41 @@ def explain(claim: Claim, effect: Effect, records: Records) -> str:
     if effect.interval is None:
         return _why_no_interval(claim, effect, records)
     mean = effect.interval.mean
-    unit = f" {claim.measure.unit}" if claim.measure.unit else ""
-    amount = f"{claim.measure.more if mean > 0 else claim.measure.less} by {number(abs(mean))}{unit}"
     agreeing = sum((value > 0) == (mean > 0) for value in effect.values)
     count = len(effect.values)
     where = f"in each of {count} seeds" if agreeing == count else f"in {agreeing} of {count} seeds"
     if claim.measure is GAP:
-        text = f"In the last epoch the gap is {amount} than in the first, {where}."
+        text = f"In the last epoch the gap is {_amount(claim, mean)} than in the first, {where}."
     elif claim.measure is FASTER:
         ours, other = records[claim.subject], records[claim.reference]
         text = (
             f"The mean validation loss of the first five epochs is {_early_loss(ours)} instead of "
-            f"{_early_loss(other)}: {amount}, {where}. {_compare_steps(ours, other)}"
+            f"{_early_loss(other)}: {_amount(claim, mean)}, {where}. {_compare_steps(ours, other)}"
         )
     else:
-        what = "accuracy" if claim.measure is ACCURACY else "loss"
-        text = f"The best validation {what} is {amount}, {where}."
-    return text + _doubt(effect.interval, claim.at_most)
+        text = f"The {_NAMES[claim.measure.definition]} is {_amount(claim, mean)}, {where}."
+    doubt = _doubt(effect.interval, claim.at_most)
+    return f"{text} {doubt}" if doubt else text
+
+
+def summarise(claim: Claim, effect: Effect) -> str:
+    """Say in a few words what was measured."""
+    if effect.interval is None:
+        return ""
+    return f"{_NAMES[claim.measure.definition]} {_amount(claim, effect.interval.mean)}"
+
+
+_NAMES = {
+    FASTER.definition: "early validation loss",
+    ACCURACY.definition: "best validation accuracy",
+    LOSS.definition: "best validation loss",
+    GAP.definition: "gap at the end",
+}
+
+
+def _amount(claim: Claim, mean: float) -> str:
+    unit = f" {claim.measure.unit}" if claim.measure.unit else ""
+    return f"{claim.measure.more if mean > 0 else claim.measure.less} by {number(abs(mean))}{unit}"
 
 
 def _why_no_interval(claim: Claim, effect: Effect, records: Records) -> str:
@@ -155,9 +167,9 @@ def _compare_steps(subject: Sequence[TrainingRecord], reference: Sequence[Traini
 
 def _doubt(interval: Interval, at_most: float) -> str:
     if interval.low <= 0 <= interval.high:
-        return " The interval includes 0: chance may have made the difference."
+        return "The interval includes 0: chance may have made the difference."
     if interval.low >= at_most:
-        return " That is more than slightly."
+        return "That is more than slightly."
     if interval.high >= at_most:
-        return " Whether that is slightly remains open."
+        return "Whether that is slightly remains open."
     return ""

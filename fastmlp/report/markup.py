@@ -15,7 +15,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Content: TypeAlias = "str | int | None | Sequence[Content]"
+Content: TypeAlias = "str | int | Sequence[Content] | None"
 
 
 def tag(name: str, *children: Content, **attributes: str | int | None) -> Markup:

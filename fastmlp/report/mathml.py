@@ -18,6 +18,8 @@ _NAMES = {
     "delta": "δ",
     "Delta": "Δ",
     "mu": "μ",
+    "epsilon": "ε",
+    "approx": "≈",
     "d": "∂",
     "sum": "∑",
     "<-": "←",
@@ -92,10 +94,8 @@ def _script(kind: str, base: str, script: str) -> str:
     for other, joined in (("msub", "msubsup"), ("munder", "munderover")):
         if kind == "^" and base.startswith(f"<{other}>"):
             return f"<{joined}>{base[len(other) + 2 : -len(other) - 3]}{script}</{joined}>"
-    if base == _atom("sum"):
-        name = "munder" if kind == "_" else "mover"
-    else:
-        name = "msub" if kind == "_" else "msup"
+    kinds = ("munder", "mover") if base == _atom("sum") else ("msub", "msup")
+    name = kinds[kind == "^"]
     return f"<{name}>{base}{script}</{name}>"
 
 

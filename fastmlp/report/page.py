@@ -7,7 +7,7 @@ from typing import Any
 
 from fastmlp.report.findings import Findings
 from fastmlp.report.markup import Markup, paragraph, tag
-from fastmlp.report.sections import insight, machine, mathematics, networks, overview, verdicts
+from fastmlp.report.sections import basic, insight, machine, mathematics, overview, tasks, verdicts
 
 TITLE = "Back-propagation on MNIST, measured"
 
@@ -25,8 +25,8 @@ def render(findings: Findings, background: dict[str, Any]) -> str:
     background : dict
         Machine, versions and data, see `fastmlp.report.build`.
     """
-    tasks = [task for task in ("task2", "task3", "task4") if findings.of_task(task)]
-    writers = {"task2": networks.task_2, "task3": networks.task_3, "task4": networks.task_4}
+    present = [task for task in ("task2", "task3", "task4") if findings.of_task(task)]
+    writers = {"task2": basic.task_2, "task3": tasks.task_3, "task4": tasks.task_4}
     sections: list[tuple[str, str, Markup | None]] = [
         ("summary", "Summary", overview.summary(findings)),
         ("protocol", "Protocol", overview.protocol(findings)),
@@ -36,10 +36,10 @@ def render(findings: Findings, background: dict[str, Any]) -> str:
     # without its network the first part of task 2 still stands: the pixels, and the gradients of all networks
     sections += [
         (task.replace("task", "task-"), names[task], writers[task](findings))
-        for task in dict.fromkeys(["task2", *tasks])
+        for task in dict.fromkeys(["task2", *present])
     ]
     if findings.of_task("own"):
-        sections.append(("own", "Further experiments", networks.own(findings)))
+        sections.append(("own", "Further experiments", tasks.own(findings)))
     sections += [
         ("claims", "The nine claims", verdicts.verdicts(findings)),
         ("insight", "Weights and mistakes", insight.insight(findings)),
@@ -71,4 +71,6 @@ def _head() -> Markup:
 
 
 def _subtitle(background: dict[str, Any]) -> str:
-    return f"{background['finished'][:10]}, fastmlp {background['versions']['fastmlp']} on {background['machine']['cpu']}"
+    return (
+        f"{background['finished'][:10]}, fastmlp {background['versions']['fastmlp']} on {background['machine']['cpu']}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -55,8 +55,8 @@ class Plan:
 class Observer(Protocol):
     """Somebody who wants to know how the work goes."""
 
-    def planned(self, jobs: int, done: int) -> None:
-        """There are so many jobs, and some were done before."""
+    def planned(self, jobs: Sequence[Job], done: int) -> None:
+        """These jobs are left to do; so many were done before."""
 
     def started(self, job: Job) -> None:
         """A job began."""
@@ -70,14 +70,11 @@ class Observer(Protocol):
     def failed(self, job: Job, reason: str) -> None:
         """A job ended without a result."""
 
-    def tell(self, text: str) -> None:
-        """Something else is going on."""
-
 
 class Nobody:
     """An observer who does not care."""
 
-    def planned(self, jobs: int, done: int) -> None:
+    def planned(self, jobs: Sequence[Job], done: int) -> None:
         """Ignore it."""
 
     def started(self, job: Job) -> None:
@@ -90,7 +87,4 @@ class Nobody:
         """Ignore it."""
 
     def failed(self, job: Job, reason: str) -> None:
-        """Ignore it."""
-
-    def tell(self, text: str) -> None:
         """Ignore it."""

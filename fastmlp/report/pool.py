@@ -11,7 +11,7 @@ import contextlib
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -51,7 +51,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, plan, fingerprint), daemon=True)
-        self.process.start()
+        with _without_interrupts():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
 
@@ -63,6 +64,22 @@ class _Worker:
             return f"the process ended unexpectedly (exit code {code})"
         name = signal.Signals(-code).name if -code in {int(known) for known in signal.Signals} else str(-code)
         return f"the process was killed by {name}{', maybe out of memory' if name == 'SIGKILL' else ''}"
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let a process that is started not notice Ctrl-C, which goes to all processes of a terminal.
+
+    This one gets it as soon as the other is started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _give(worker: _Worker, waiting: deque[Job], observer: Observer) -> None:
@@ -98,9 +115,7 @@ def _listen(worker: _Worker, waiting: deque[Job], observer: Observer) -> bool:
 
 def _work(connection: Connection[Any, Any], plan: Plan, fingerprint: str) -> None:
     """Do jobs until there are no more: the main function of a worker process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all processes of a terminal; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent decides
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while (job := connection.recv()) is not None:
             reason = _attempt(job, plan, fingerprint, connection)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +40,13 @@ class Results:
         For each experiment one per seed.
     gradients : dict of str to dict
         For some experiments what `fastmlp.report.gradients` says; others have the same gradients.
+    seconds : float or None
+        What all the work took; None if some of it was done in an earlier run.
     """
 
     trainings: dict[str, list[TrainingRecord]]
     gradients: dict[str, dict[str, Any]]
+    seconds: float | None = None
 
 
 def claim_folder(folder: Path, *, force: bool, resume: bool) -> None:
@@ -112,7 +117,8 @@ def run(plan: Plan, dataset: Dataset, observer: Observer, *, resume: bool) -> Re
     jobs = needed_jobs(plan.experiments, plan.seeds)
     left = [job for job in jobs if not resume or _result(store, job) is None]
     _check_space(plan.folder, len(left))
-    observer.planned(len(jobs), len(jobs) - len(left))
+    observer.planned(left, len(jobs) - len(left))
+    started = time.perf_counter()
     failures = _Failures(observer)
     try:
         if plan.workers > 1 and len(left) > 1:
@@ -124,10 +130,9 @@ def run(plan: Plan, dataset: Dataset, observer: Observer, *, resume: bool) -> Re
     if failures.reasons:
         job, reason = failures.reasons[0]
         count = f"{len(failures.reasons)} of {len(left)} pieces of work failed"
-        raise IncompleteError(
-            f"{count}; the first: {job.name}: {reason}. The others are kept: try again with --resume"
-        )
-    return _collect(store, jobs, plan)
+        raise IncompleteError(f"{count}; the first: {job.name}: {reason}. The others are kept: try again with --resume")
+    seconds = time.perf_counter() - started if len(left) == len(jobs) else None
+    return _collect(store, jobs, plan, seconds)
 
 
 def _result(store: Store, job: Job) -> TrainingRecord | dict[str, Any] | None:
@@ -145,14 +150,9 @@ def _run_here(jobs: list[Job], plan: Plan, dataset: Dataset, store: Store, obser
     """Do the work in this process, one after the other."""
     for job in jobs:
         observer.started(job)
+        progress = functools.partial(observer.progressed, job)
         try:
-            result, network = run_job(
-                job,
-                plan.protocol,
-                dataset,
-                plan.threads,
-                lambda progress, job=job: observer.progressed(job, progress),
-            )
+            result, network = run_job(job, plan.protocol, dataset, plan.threads, progress)
             store.save(job, result, network)
         except Exception as error:  # whatever it is, the other jobs go on
             observer.failed(job, describe(error))
@@ -160,21 +160,19 @@ def _run_here(jobs: list[Job], plan: Plan, dataset: Dataset, store: Store, obser
             observer.finished(job)
 
 
-def _collect(store: Store, jobs: list[Job], plan: Plan) -> Results:
+def _collect(store: Store, jobs: list[Job], plan: Plan, seconds: float | None) -> Results:
     """Read all results."""
     trainings: dict[str, list[TrainingRecord]] = {name: [] for name in plan.experiments}
     gradients: dict[str, dict[str, Any]] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
         result = _result(store, job)
         if result is None:
-            raise IncompleteError(
-                f"{job.name}: the result file was removed or damaged; try again with --resume"
-            )
+            raise IncompleteError(f"{job.name}: the result file was removed or damaged; try again with --resume")
         if isinstance(result, TrainingRecord):
             trainings[job.experiment.name].append(result)
         else:
             gradients[job.experiment.name] = result
-    return Results(trainings, {name: gradients[name] for name in plan.experiments if name in gradients})
+    return Results(trainings, {name: gradients[name] for name in plan.experiments if name in gradients}, seconds)
 
 
 def _check_space(folder: Path, jobs: int) -> None:
@@ -189,7 +187,7 @@ class _Failures:
 
     def __init__(self, observer: Observer) -> None:
         self.planned, self.started, self.progressed = observer.planned, observer.started, observer.progressed
-        self.finished, self.tell = observer.finished, observer.tell
+        self.finished = observer.finished
         self.reasons: list[tuple[Job, str]] = []
         self._failed = observer.failed
 

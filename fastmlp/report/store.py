@@ -101,15 +101,16 @@ class Store:
 
     def _key(self, job: Job) -> str:
         """Everything that the result depends on; the title of an experiment and its tasks do not matter."""
+        described = dataclasses.asdict(job)
+        for word in ("title", "tasks"):
+            del described["experiment"][word]
         question = {
             "format": _FORMAT,
             "version": __version__,
-            "job": dataclasses.asdict(job),
+            "job": described,
             "protocol": dataclasses.asdict(self.protocol),
             "data": self.fingerprint,
         }
-        for word in ("title", "tasks"):
-            del question["job"]["experiment"][word]  # type: ignore[attr-defined,index]
         return _digest(json.dumps(question, sort_keys=True).encode())
 
 

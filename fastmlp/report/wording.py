@@ -20,7 +20,7 @@ ACTIVATIONS = {
 }
 INITIALIZATIONS = {
     "uniform": "uniform(−1, 1)",
-    "lecun": "improved (normal, 1/√fan-in)",
+    "lecun": "improved (normal, 1/⁠√fan-in)",
     "he": "He (normal, √(2/fan-in))",
     "glorot": "Glorot (uniform)",
 }
@@ -95,9 +95,7 @@ def interval_in_words(interval: tuple[float, float, float] | None, unit: str) ->
     """Return an effect with its interval: "+0.27 (95 % interval +0.26 to +0.28)"."""
     if interval is None:
         return "no interval"
-    mean, low, high = (
-        f"{'+' if value > 0 else ''}{number(value)}".replace("-", "−") for value in interval
-    )
+    mean, low, high = (f"{'+' if value > 0 else ''}{number(value)}".replace("-", "−") for value in interval)
     return f"{mean}{f' {unit}' if unit else ''} (95 % interval {low} to {high})"
 
 

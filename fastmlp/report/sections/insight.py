@@ -12,9 +12,7 @@ from fastmlp.report.pictures import MOST_UNITS, Mistake, caption, confident_mist
 def shown_experiments(findings: Findings) -> list[str]:
     """The default and the best, as far as they were run."""
     best = best_experiment(findings.results.trainings)
-    return list(
-        dict.fromkeys(name for name in ("default", best) if name in findings.networks and name is not None)
-    )
+    return list(dict.fromkeys(name for name in ("default", best) if name in findings.networks and name is not None))
 
 
 def insight(findings: Findings) -> Markup | None:
@@ -27,8 +25,8 @@ def insight(findings: Findings) -> Markup | None:
             "Every hidden unit of the first layer has a weight per pixel, so its weights are a picture: blue is "
             "negative, white zero, vermilion positive, each mosaic on its own scale. What looks like noise is what is "
             "left of the initial weights. At the border the pixels are nearly always 0, so training moves all of their "
-            "weights alike, and the differences stay as they were drawn; weights drawn from uniform(−1, 1) are so large "
-            "that what was learnt disappears among them. The second mosaic has the initial weights taken away."
+            "weights alike, and the differences stay as they were drawn; weights drawn from uniform(−1, 1) are so "
+            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away."
         )
     ]
     for name in names:
@@ -51,7 +49,10 @@ def _network(findings: Findings, name: str) -> list[Markup]:
     mistakes = confident_mistakes(network, findings.dataset)
     units = min(network.layers[1], MOST_UNITS)
     start = new_network(findings.plan.experiments[name], findings.dataset, seed=0).weights[0]
-    shown = ((network.weights[0], "The weights"), (network.weights[0] - start, "What training changed in them"))
+    shown = (
+        (network.weights[0], "The weights"),
+        (network.weights[0] - start, "What training changed in them"),
+    )
     figures = [
         tag(
             "figure",

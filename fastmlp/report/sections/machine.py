@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from typing import Any
 
+from fastmlp.report.experiments import EXPERIMENTS, Protocol
 from fastmlp.report.findings import Findings
 from fastmlp.report.markup import Markup, listing, paragraph, section, table, tag
+from fastmlp.report.plan import Plan
 from fastmlp.report.speed import SpeedUp
-from fastmlp.report.wording import plural
+from fastmlp.report.wording import plural, scientific
 
 
 def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
@@ -16,7 +19,7 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
     records = [record for some in findings.results.trainings.values() for record in some]
     samples = sum(record.steps for record in records) * findings.plan.protocol.batch_size
     seconds = sum(record.training_seconds for record in records)
-    steps = f"{plural(len(records), 'training')}, {samples / 1e6:.1f} million samples, {seconds:.1f} s of training steps"
+    steps = f"{plural(len(records), 'training')}: {samples / 1e6:.1f} million samples in {seconds:.1f} s of steps"
     together = f" ({samples / seconds / 1000:,.0f} thousand samples a second)" if seconds > 0 else ""
     validating = statistics.fmean(record.seconds - record.training_seconds for record in records)
     parts = [
@@ -32,15 +35,13 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
         ("Data", f"{background['data']['name']}, SHA-256 {background['data']['fingerprint'][:16]}…"),
         ("Made", background["finished"]),
     ]
-    plan = findings.plan
-    command = f"fastmlp reproduce --seeds {plan.seeds} --epochs {plan.protocol.epochs}"
     return section(
         "machine",
         "Speed and machine",
         *parts,
         table(("", ""), rows),
         tag("h3", "Doing it again"),
-        listing(command),
+        listing(command_line(findings.plan)),
         paragraph(
             "The same version on the same type of processor gives the same numbers, whatever the number of threads and "
             "of trainings at a time; only the seconds differ."
@@ -48,11 +49,26 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
     )
 
 
+def command_line(plan: Plan) -> str:
+    """The command that asks for the same, but for a file of experiments, whose name is not known."""
+    words = ["fastmlp", "reproduce", "--seeds", str(plan.seeds), "--epochs", str(plan.protocol.epochs)]
+    names = [name for name in EXPERIMENTS if name in plan.experiments]
+    if len(names) < len(EXPERIMENTS):
+        words += ["--only", ",".join(plan.experiments)]
+    if plan.data != "mnist":
+        words += ["--data", plan.data]
+    if plan.protocol.n_train != Protocol.n_train:
+        words += ["--n-train", str(plan.protocol.n_train)]
+    return shlex.join(words)
+
+
 def _speed_up(found: SpeedUp) -> Markup:
     return paragraph(
-        f"The default network in plain NumPy (its twin in fastmlp/baseline.py, float32, without validations): "
-        f"{found.samples:,} samples in {found.numpy_seconds:.2f} s; fastmlp, {plural(found.threads, 'thread')}, the same "
-        f"steps in the same order: {found.seconds:.2f} s. That is {found.factor:.1f} times as fast. Both were then right "
-        f"about {100 * found.numpy_accuracy:.2f} % (NumPy) and {100 * found.accuracy:.2f} % (fastmlp) of the validation "
-        f"images; in the first epoch no batch's losses differed by more than {found.difference:.1e}."
+        "The default network in plain NumPy (its twin in fastmlp/baseline.py, float32, without validations): "
+        f"{found.samples:,} samples in {found.numpy_seconds:.2f} s; fastmlp with {plural(found.threads, 'thread')}, "
+        f"the same steps in the same order: {found.seconds:.2f} s. That is ",
+        tag("strong", f"{found.factor:.1f} times as fast"),
+        f". NumPy was then right about {100 * found.numpy_accuracy:.2f} %, fastmlp about {100 * found.accuracy:.2f} % "
+        "of the validation samples; in the first epoch the losses of no batch differ by more than "
+        f"{scientific(found.difference)}.",
     )

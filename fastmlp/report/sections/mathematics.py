@@ -40,9 +40,7 @@ SINGLE = (
     ),
     Equation(
         "A hidden unit acts on the loss through all units of the next layer.",
-        (
-            "delta_j = frac{d a_j}{d z_j} sum_k frac{d z_k}{d a_j} delta_k = f ' ( z_j ) sum_k w_{k j} delta_k",
-        ),
+        ("delta_j = frac{d a_j}{d z_j} sum_k frac{d z_k}{d a_j} delta_k = f ' ( z_j ) sum_k w_{k j} delta_k",),
     ),
     Equation(
         "Gradient descent with learning rate α moves each weight against its gradient.",
@@ -113,9 +111,7 @@ def task_1(_: object = None) -> Markup:
         "task-1",
         "Task 1: the mathematics",
         tag("h3", "a) One image, with indices"),
-        paragraph(
-            "Inputs have the index i, hidden units j, classes k; w", tag("sub", "ji"), " leads from i to j."
-        ),
+        paragraph("Inputs have the index i, hidden units j, classes k; w", tag("sub", "ji"), " leads from i to j."),
         *map(_equation, SINGLE),
         tag("h3", "b) A batch, with matrices, and where the code does it"),
         paragraph(
@@ -144,6 +140,8 @@ def _equation(equation: Equation) -> Markup:
         "div",
         paragraph(equation.text),
         *formulas,
-        paragraph("Kernels: " if len(equation.kernels) > 1 else "Kernel: ", *kernels, class_="kernels") if kernels else None,
+        paragraph("Kernels: " if len(equation.kernels) > 1 else "Kernel: ", *kernels, class_="kernels")
+        if kernels
+        else None,
         class_="equation",
     )

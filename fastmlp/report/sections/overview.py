@@ -6,8 +6,8 @@ import collections
 
 from fastmlp.report import judgement
 from fastmlp.report.findings import Findings
-from fastmlp.report.judgement import Verdict
-from fastmlp.report.markup import Markup, paragraph, section, table, tag
+from fastmlp.report.judgement import Verdict, summarise
+from fastmlp.report.markup import Markup, join, paragraph, section, table, tag
 from fastmlp.report.wording import plural, typographic
 
 _BADGES = {
@@ -34,7 +34,7 @@ def summary(findings: Findings) -> Markup:
     """Write the first thing to read: what was run and the verdicts."""
     plan = findings.plan
     trainings = sum(map(len, findings.results.trainings.values()))
-    took = "" if findings.seconds is None else f" It took {_duration(findings.seconds)}."
+    took = "" if findings.results.seconds is None else f" It took {_duration(findings.results.seconds)}."
     lead = (
         f"A course assignment on back-propagation, run again: {plural(len(plan.experiments), 'network')}, each "
         f"trained with {plural(plan.seeds, 'seed')}; {plural(trainings, 'training')} of at most "
@@ -43,9 +43,7 @@ def summary(findings: Findings) -> Markup:
     )
     counts = collections.Counter(verdict.verdict for verdict in findings.verdicts)
     totals = [
-        f"{counts[kind]} {one if counts[kind] == 1 else many}"
-        for kind, (one, many) in _TOTALS.items()
-        if counts[kind]
+        f"{counts[kind]} {one if counts[kind] == 1 else many}" for kind, (one, many) in _TOTALS.items() if counts[kind]
     ]
     return section(
         "summary",
@@ -59,7 +57,9 @@ def summary(findings: Findings) -> Markup:
 def _row(verdict: Verdict) -> tuple[str, Markup, Markup]:
     number = verdict.claim.number
     link = tag("a", typographic(verdict.claim.statement), href=f"#claim-{number}")
-    return str(number), link, badge(verdict.verdict)
+    gist = "" if verdict.effect is None else summarise(verdict.claim, verdict.effect)
+    reason = tag("div", gist[:1].upper() + gist[1:], class_="note") if gist else None
+    return str(number), join((link, reason)), badge(verdict.verdict)
 
 
 def _listed(parts: list[str]) -> str:

@@ -53,9 +53,7 @@ def _block(verdict: Verdict) -> Markup:
         paragraph(verdict.sentence),
         drawing,
         *(_further(verdict, what, other) for what, other in verdict.further),
-        paragraph(
-            "Compared: ", code(claim.subject), *against, ". ", claim.measure.definition, class_="note"
-        ),
+        paragraph("Compared: ", code(claim.subject), *against, ". ", claim.measure.definition, class_="note"),
         class_="claim",
     )
 
