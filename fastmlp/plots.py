@@ -234,10 +234,10 @@ def profile_curves(points: Sequence[Point], title: str) -> Figure:
     Returns
     -------
     Figure
-        Two panels with logarithmic axes, 10 x 4.4 inches. Left: samples per second in training and prediction,
+        Two panels with logarithmic axes, 10 x 4.8 inches. Left: samples per second in training and prediction,
         and NumPy's in training. Right: dense-equivalent operations as a share of the measured peak.
     """
-    figure = Figure(figsize=(10.0, 4.4), layout="constrained")
+    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, fontweight="bold", color=_INK, x=0.01, ha="left")
     speed, share = figure.subplots(1, 2)
@@ -247,16 +247,16 @@ def profile_curves(points: Sequence[Point], title: str) -> Figure:
         widths = [row["hidden"] for row in rows]
         threads = "1 thread" if count == 1 else f"{count} threads"
         for name, colour, line in (("training", _TRAINING, "-"), ("prediction", _VALIDATION, "--")):
-            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.8}
+            style = {"color": colour, "linestyle": line, "marker": marker, "markersize": 5, "linewidth": 1.6}
             label = f"{name.capitalize()}, {threads}"
             speed.plot(widths, [row[f"{name}_samples_per_second"] for row in rows], label=label, **style)
             share.plot(widths, [100.0 * row[f"{name}_share_of_peak"] for row in rows], label=label, **style)
     rows = [point.to_dict() for point in points if point.threads == counts[0]]
     numpy_speeds = [row["baseline_samples_per_second"] for row in rows]
     speed.plot([row["hidden"] for row in rows], numpy_speeds, color="#777777", linestyle=":", label="NumPy, training")
-    share.axhline(100.0, color="#777777", linewidth=1.2)
+    share.axhline(100.0, color="#777777", linewidth=1.2, zorder=1)
     speed.set_title("Samples per second", loc="left", fontsize=11, color=_INK)
-    share.set_title("Share of the peak (%), skipped work counted", loc="left", fontsize=11, color=_INK)
+    share.set_title("Dense-equivalent share of the peak (%)", loc="left", fontsize=11, color=_INK)
     widths = sorted({point.layers[1] for point in points})
     for axes in (speed, share):
         _style(axes)
@@ -269,7 +269,9 @@ def profile_curves(points: Sequence[Point], title: str) -> Figure:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    speed.legend(framealpha=0.85, edgecolor="none", labelcolor=_INK, fontsize=9)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom / 1.5, top * 1.5)  # so that at least two ticks can be read
+    figure.legend(*speed.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 

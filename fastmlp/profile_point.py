@@ -50,11 +50,6 @@ class Spread(NamedTuple):
             return cls(math.nan, math.nan, math.nan)
         return cls(statistics.median(values), min(values), max(values))
 
-    @property
-    def relative(self) -> float:
-        """Half of the range, as a share of the median."""
-        return (self.highest - self.lowest) / (2.0 * self.median) if self.median else math.nan
-
 
 @dataclass
 class Point:
