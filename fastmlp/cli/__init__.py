@@ -22,6 +22,10 @@ COMMANDS = {
         "fastmlp.cli.gradcheck:gradcheck",
         "Check the compiled gradients against finite differences.",
     ),
+    "profile": (
+        "fastmlp.cli.profile:profile",
+        "Measure the speed of networks of several widths on this machine.",
+    ),
     "reproduce": (
         "fastmlp.cli.reproduce:reproduce",
         "Run the course assignment that fastmlp began as and write a report.",
@@ -67,6 +71,4 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        os._exit(
-            INTERRUPTED
-        )  # at once: not waiting for threads, and not as "killed by SIGINT" as Python may do
+        os._exit(INTERRUPTED)  # at once: not waiting for threads, and not as "killed by SIGINT" as Python may do
