@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fastmlp.network import Network
+from fastmlp.profiling import peak_gflops
 from fastmlp.training import train
 
 
@@ -37,4 +38,5 @@ def compile_kernels(dtypes: Sequence[str] = ("float32", "float64")) -> Iterator[
             train(network, X, y, epochs=1, batch_size=4, validation=(X, y), threads=1)
             network.predict_proba(X, threads=1)
             network.gradients(X, y)
+            peak_gflops(dtype, seconds=0.0)
             yield dtype, input_dtype, time.perf_counter() - started

@@ -101,9 +101,7 @@ def train(
                 interrupts.check()
                 display(report)
 
-            outcome = run_training(
-                settings, output=output, overwrite=force, progress=progress, tell=display.tell
-            )
+            outcome = run_training(settings, output=output, overwrite=force, progress=progress, tell=display.tell)
     except RunFolderError as error:
         hint = "; use --force to replace its files" if "not empty" in str(error) else ""
         raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
@@ -112,10 +110,11 @@ def train(
     except ValueError as error:
         raise _as_usage_error(error) from error
     report_compile_time(outcome.history.compile_seconds, quiet=quiet)
+    peak = _peak(outcome)
     if as_json:
-        print_json({"command": "train", "run": outcome.run, **outcome.summary()})
+        print_json({"command": "train", "run": outcome.run, **outcome.summary(), **peak})
     elif outcome.status != "diverged":
-        print_fields(_fields(outcome))
+        print_fields(_fields(outcome, peak))
     _finish(ctx, outcome, quiet=quiet)
 
 
@@ -135,7 +134,20 @@ def _check_combinations(settings: Settings, output: Path | None) -> None:
         raise click.BadParameter(f"is not a name for a folder (got {str(output)!r})", param_hint="--output")
 
 
-def _fields(outcome: Outcome) -> list[tuple[str, str]]:
+def _peak(outcome: Outcome) -> dict[str, float]:
+    """Measure the peak of the threads that were used, in a moment; nothing for a training that was cut short."""
+    if outcome.status in ("interrupted", "diverged"):
+        return {}
+    from fastmlp.profile_point import training_flops
+    from fastmlp.profiling import peak_gflops
+
+    history = outcome.history
+    gflops = 1e-9 * training_flops(outcome.network.layers) * history.samples_per_second
+    peak = peak_gflops(outcome.settings.dtype, history.threads, seconds=0.05)
+    return {"gflops": gflops, "peak_gflops": peak, "share_of_peak": gflops / peak}
+
+
+def _fields(outcome: Outcome, peak: dict[str, float]) -> list[tuple[str, str]]:
     """Return the result for people."""
     history, network = outcome.history, outcome.network
     epochs = "1 epoch" if history.epochs == 1 else f"{history.epochs} epochs"
@@ -148,6 +160,7 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
         ("Training time", f"{seconds(history.training_seconds)} ({epochs})"),
         ("Compile time", f"{seconds(history.compile_seconds)} ({compiling})"),
         ("Speed", f"{history.samples_per_second:,.0f} samples/s"),
+        *_peak_fields(peak),
         ("Threads", f"{history.threads}"),
         (
             "Input path",
@@ -155,6 +168,15 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
         ),
         ("Run folder", str(outcome.run)),
     ]
+
+
+def _peak_fields(peak: dict[str, float]) -> list[tuple[str, str]]:
+    """Return what the speed is beside what the processor can do; more than all of it where zeros are skipped."""
+    if not peak:
+        return []
+    share, gflops, most = 100.0 * peak["share_of_peak"], peak["gflops"], peak["peak_gflops"]
+    text = f"{share:.0f} % ({gflops:,.0f} GFLOP/s of the dense algorithm, peak {most:,.0f})"
+    return [("Share of peak", text)]
 
 
 def _finish(ctx: click.Context, outcome: Outcome, *, quiet: bool) -> None:
