@@ -30,12 +30,15 @@ from fastmlp.kernels.tile import (
     lanes_of,
     load,
     load_as,
+    load_blocks,
     multiply,
     multiply_add,
+    multiply_add_blocks,
     multiply_add_rows,
     nonzero_bits,
     put,
     store,
+    store_blocks,
     sum_rows,
     zeros,
 )
@@ -122,41 +125,59 @@ def mark_samples(nonzero, capacity, inputs, words, marks):
             put(marks, granule * words + word, column_bits(nonzero, i // MARK * capacity + 32 * word, mask))
 
 
-@phase
-def forward(a, capacity, rows, inputs, nonzero, w, w_start, bias, constant, c_start, z, z_start):
-    """``z = s W + (bias + constant)`` for one block of outputs.
+def _forward(blocks):
+    """Make the kernel for one or for several neighbouring blocks of outputs, which then share a walk.
 
-    Parameters
-    ----------
-    a, capacity, rows, nonzero
-        s in blocks of ``WORD`` inputs, and its masks, from ``gather``.
-    inputs : int
-        Number of words of ``WORD`` inputs.
-    w : float (flat)
-        Block of weights ``[inputs][BLOCK]`` at ``w_start``, its bias ``[BLOCK]`` at ``bias``.
-    constant : float (flat)
-        beta W, ``[BLOCK]`` at ``c_start``.
-    z : float (flat), overwritten
-        Block ``[rows][BLOCK]`` at ``z_start``.
+    Two blocks at a time take 14 % less time than one after the other (784-512-10): half the broadcasts and branches.
     """
-    block = VECTORS * lanes_of(z)
-    for first in range(0, inputs, INPUT_WORDS):
-        last = min(first + INPUT_WORDS, inputs)
-        for row in range(0, rows, GROUP):
-            if first == 0:
-                tile = add(load(w, bias, 0, GROUP, VECTORS), load(constant, c_start, 0, GROUP, VECTORS))
-            else:
-                tile = load(z, z_start + row * block, block, GROUP, VECTORS)
-            for k in range(first, last):
-                low = 2 * k * capacity + row
-                bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(MARK)
-                a_start = (k * capacity + row) * WORD
-                w_offset = w_start + k * WORD * block
-                while bits != 0:
-                    i = count_trailing_zeros(bits)
-                    bits &= bits - ONE
-                    tile = multiply_add(tile, a, a_start + i, WORD, w, w_offset + i * block)
-            store(z, z_start + row * block, block, tile)
+
+    @phase
+    def forward(
+        a, capacity, rows, inputs, nonzero, w, w_start, w_gap, bias, constant, c_start, z, z_start, z_gap
+    ):  # fmt: skip
+        """``z = s W + (bias + constant)`` for ``blocks`` blocks of outputs.
+
+        Parameters
+        ----------
+        a, capacity, rows, nonzero
+            s in blocks of ``WORD`` inputs, and its masks, from ``gather``.
+        inputs : int
+            Number of words of ``WORD`` inputs.
+        w : float (flat)
+            Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``; the biases of all blocks,
+            ``[blocks * BLOCK]``, at ``bias``.
+        constant : float (flat)
+            beta W of all blocks, ``[blocks * BLOCK]`` at ``c_start``.
+        z : float (flat), overwritten
+            Blocks ``[rows][BLOCK]`` at ``z_start`` and then every ``z_gap``.
+        """
+        block = VECTORS * lanes_of(z)
+        for first in range(0, inputs, INPUT_WORDS):
+            last = min(first + INPUT_WORDS, inputs)
+            for row in range(0, rows, GROUP):
+                if first == 0:
+                    tile = load_blocks(w, bias, 0, block, GROUP, blocks)
+                    tile = add(tile, load_blocks(constant, c_start, 0, block, GROUP, blocks))
+                else:
+                    tile = load_blocks(z, z_start + row * block, block, z_gap, GROUP, blocks)
+                for k in range(first, last):
+                    low = 2 * k * capacity + row
+                    bits = union_of_group(nonzero, low) | union_of_group(nonzero, low + capacity) << np.uint64(MARK)
+                    a_start = (k * capacity + row) * WORD
+                    w_offset = w_start + k * WORD * block
+                    while bits != 0:
+                        i = count_trailing_zeros(bits)
+                        bits &= bits - ONE
+                        tile = multiply_add_blocks(tile, a, a_start + i, WORD, w, w_offset + i * block, w_gap)
+                store_blocks(z, z_start + row * block, block, z_gap, tile)
+
+    return forward
+
+
+# Blocks of outputs that are computed together where a thread owns so many.
+TOGETHER = 2
+
+forward_one, forward_together = _forward(1), _forward(TOGETHER)
 
 
 @kernel

@@ -105,8 +105,32 @@ def gather(layers, options, data, memory, team, piece):
 
 
 @phase
-def forward(layers, i, options, memory, team, piece):
-    """Activations of the blocks that this thread owns of hidden layer ``i``."""
+def forward_background(layer, options, memory, team, piece):
+    """Pre-activations of the blocks that this thread owns of the first hidden layer, skipping the background."""
+    block = VECTORS * lanes_of(memory.own)
+    weights = layer.inputs * block * block
+    panel = options.capacity * block
+    first, last = owned_blocks(layer.outputs, layer, team)
+    alone = last - (last - first) % background.TOGETHER
+    for b in range(first, alone, background.TOGETHER):
+        background.forward_together(
+            memory.own, options.capacity, piece.rows, options.words, memory.nonzero,
+            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
+            memory.shared, layer.background + b * block,
+            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
+        )  # fmt: skip
+    for b in range(alone, last):
+        background.forward_one(
+            memory.own, options.capacity, piece.rows, options.words, memory.nonzero,
+            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
+            memory.shared, layer.background + b * block,
+            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
+        )  # fmt: skip
+
+
+@phase
+def forward_dense(layers, i, options, memory, team, piece):
+    """Pre-activations of the blocks that this thread owns of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     capacity = options.capacity
@@ -120,16 +144,25 @@ def forward(layers, i, options, memory, team, piece):
                 memory.shared, activations(layers[i - 1], options, piece, block), capacity, piece.rows, layer.inputs,
                 memory.parameters, w_start, bias, memory.shared, z_start,
             )  # fmt: skip
-        elif options.sparse:
-            background.forward(
-                memory.own, capacity, piece.rows, options.words, memory.nonzero,
-                memory.parameters, w_start, bias, memory.shared, layer.background + b * block, memory.shared, z_start,
-            )  # fmt: skip
         else:
             dense.forward(
                 memory.own, 0, capacity, piece.rows, layer.inputs,
                 memory.parameters, w_start, bias, memory.shared, z_start,
             )  # fmt: skip
+
+
+@phase
+def forward(layers, i, options, memory, team, piece):
+    """Activations of the blocks that this thread owns of hidden layer ``i``."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    if i == 0 and options.sparse:
+        forward_background(layer, options, memory, team, piece)
+    else:
+        forward_dense(layers, i, options, memory, team, piece)
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        z_start = activations(layer, options, piece, block) + b * options.capacity * block
         activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
 
 

@@ -70,11 +70,19 @@ def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
     return value
 
 
-def _row_pointers(builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile) -> list[ir.Value]:
-    """Pointers to the registers of a tile in memory, row after row."""
+def _row_pointers(
+    builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile, gap: ir.Value | None = None
+) -> list[ir.Value]:
+    """Pointers to the registers of a tile in memory, row after row; blocks of ``VECTORS`` registers are ``gap`` apart."""
     pointers = []
     for _ in range(tile.rows):
-        pointers += [builder.gep(pointer, [integer_constant(v * tile.lanes.count)]) for v in range(tile.vectors)]
+        for v in range(tile.vectors):
+            offset: ir.Value = integer_constant(v % VECTORS * tile.lanes.count)
+            if gap is not None:
+                offset = builder.add(offset, builder.mul(gap, integer_constant(v // VECTORS)))
+            elif v >= VECTORS:
+                offset = integer_constant(v * tile.lanes.count)
+            pointers.append(builder.gep(pointer, [offset]))
         pointer = builder.gep(pointer, [stride])
     return pointers
 
@@ -176,27 +184,74 @@ def store(typing_context, array, offset, stride, tile):
     return types.void(array, types.int64, types.int64, tile), emit
 
 
+def _rank_one(
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, row: list[Any]
+) -> Any:
+    """Multiply a column of numbers, ``stride`` apart, with a row of registers in memory, and add to a tile."""
+    factors = [vector.load(builder, p, tile.lanes) for p in row]
+    registers = _registers(builder, tile, value)
+    for r in range(tile.rows):
+        scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
+        for v, factor in enumerate(factors):
+            registers[r * tile.vectors + v] = scalar.multiply_add(factor, registers[r * tile.vectors + v])
+        pointer = builder.gep(pointer, [stride])
+    return _assemble(builder, registers)
+
+
 @intrinsic
 def multiply_add(typing_context, tile, a, a_offset, a_stride, b, b_offset):
     """The rank-1 step ``tile[r, :] += a[a_offset + r * a_stride] * b[b_offset:]``, rounded once."""
 
     def emit(context, builder, signature, arguments):
-        value, _, offset, stride, _, _ = arguments
+        value, _, offset, stride, _, b_start = arguments
         pointer = _element(context, builder, a, arguments[1], offset)
-        row = _element(context, builder, b, *arguments[4:])
-        factors = [
-            vector.load(builder, builder.gep(row, [integer_constant(v * tile.lanes.count)]), tile.lanes)
-            for v in range(tile.vectors)
-        ]
-        registers = _registers(builder, tile, value)
-        for r in range(tile.rows):
-            scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
-            for v, factor in enumerate(factors):
-                registers[r * tile.vectors + v] = scalar.multiply_add(factor, registers[r * tile.vectors + v])
-            pointer = builder.gep(pointer, [stride])
-        return _assemble(builder, registers)
+        start = _element(context, builder, b, arguments[4], b_start)
+        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors))
+        return _rank_one(builder, tile, value, pointer, stride, row)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64), emit
+
+
+@intrinsic
+def multiply_add_blocks(typing_context, tile, a, a_offset, a_stride, b, b_offset, b_gap):
+    """``multiply_add`` for a tile of several blocks of columns, whose rows of ``b`` are ``b_gap`` apart."""
+
+    def emit(context, builder, signature, arguments):
+        value, _, offset, stride, _, b_start, gap = arguments
+        pointer = _element(context, builder, a, arguments[1], offset)
+        start = _element(context, builder, b, arguments[4], b_start)
+        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
+        return _rank_one(builder, tile, value, pointer, stride, row)
+
+    return tile(tile, a, types.int64, types.int64, b, types.int64, types.int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def load_blocks(typing_context, array, offset, stride, gap, rows, blocks):
+    """``load`` several blocks of ``VECTORS`` registers that are ``gap`` apart."""
+    tile = Tile(array.dtype, rows.literal_value, blocks.literal_value * VECTORS)
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[:2])
+        pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
+        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+
+    return tile(array, types.int64, types.int64, types.int64, rows, blocks), emit
+
+
+@intrinsic
+def store_blocks(typing_context, array, offset, stride, gap, tile):
+    """``store`` several blocks of ``VECTORS`` registers that are ``gap`` apart."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, array, *arguments[:2])
+        registers = _registers(builder, tile, arguments[4])
+        pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
+        for p, register in zip(pointers, registers, strict=True):
+            vector.store(builder, p, register)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, types.int64, tile), emit
 
 
 @intrinsic
