@@ -350,7 +350,7 @@ class _Training:
         last: int,
         start: int,
     ) -> None:
-        """Run some steps of an epoch that begins at step ``start``, and keep the parameters if they are still finite."""
+        """Run some steps of an epoch that begins at step ``start``; keep the parameters if they are still finite."""
         threads = self.team_size.current
         calls, _ = self.memory.calls(data, rates, losses, first, last, threads)
         began = time.perf_counter()

@@ -188,8 +188,8 @@ def union_of_group(nonzero, start):
 
 @phase
 def weight_step(
-    rule, first, last, momentum, shrink, a, capacity, samples, inputs, marks, beta, deltas, d_start, w, v, sums, w_start,
-    bias, constant, c_start
+    rule, first, last, momentum, shrink, a, capacity, samples, inputs, marks, beta, deltas, d_start,
+    w, v, sums, w_start, bias, constant, c_start,
 ):  # fmt: skip
     """One step for one block of weights and its biases: ``s^T deltas + beta^T sum(deltas)``, then the update rule.
 

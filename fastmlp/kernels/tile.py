@@ -73,7 +73,7 @@ def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
 def _row_pointers(
     builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile, gap: ir.Value | None = None
 ) -> list[ir.Value]:
-    """Pointers to the registers of a tile in memory, row after row; blocks of ``VECTORS`` registers are ``gap`` apart."""
+    """Pointers to the registers of a tile in memory, row after row; blocks of ``VECTORS`` are ``gap`` apart."""
     pointers = []
     for _ in range(tile.rows):
         for v in range(tile.vectors):

@@ -282,7 +282,7 @@ def logarithm(x: Vector) -> Vector:
 
 
 def hyperbolic_tangent(x: Vector) -> Vector:
-    """tanh x: a polynomial (float32) or rational function (float64) near zero, else 1 - 2 / (e^2x + 1). After Cephes."""
+    """tanh x: a polynomial (float32) or rational function (float64) near zero, else 1 - 2 / (e^2x + 1); Cephes."""
     size = x.absolute()
     z = x * x
     if x.lanes.bits == 32:
