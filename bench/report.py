@@ -119,11 +119,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _peaks() -> dict[str, float]:
-    """Measure the float32 peak with one and all threads, in processes as fresh as all others."""
+    """Measure the float32 peak with one and all threads, best of three, in processes as fresh as all others."""
     peaks = {}
     for key in ("1", "all"):
         with Worker(BY_NAME[f"fastmlp-{key}"]) as worker:
-            peaks[key] = float(worker.call("peak_gflops"))
+            peaks[key] = max(float(worker.call("peak_gflops")) for _ in range(3))
     return peaks
 
 
