@@ -14,12 +14,10 @@ _ANY_MARKER = re.compile(r"<!-- /?bench:[\w.-]+ -->")
 
 
 def fill(text: str, contents: Mapping[str, str]) -> str:
-    """Return a text with every marked place filled.
+    """Return a text with every marked place filled that there is a result for.
 
     Raises
     ------
-    KeyError
-        If a place has a name that no result gives; the message lists the names there are.
     ValueError
         If a marker has no partner.
     """
@@ -29,7 +27,7 @@ def fill(text: str, contents: Mapping[str, str]) -> str:
     def filled(place: re.Match[str]) -> str:
         name = place["name"]
         if name not in contents:
-            raise KeyError(f"no result is called {name!r}; there are {', '.join(sorted(contents))}")
+            return place[0]
         inline = "\n" not in place["text"] and "\n" not in contents[name]
         text = contents[name] if inline else f"\n{contents[name]}\n"
         return f"{place[1]}{text}{place[4]}"
@@ -43,7 +41,7 @@ def names(text: str) -> list[str]:
 
 
 def drifted(text: str, contents: Mapping[str, str]) -> list[str]:
-    """Return the names of the places whose text is not what the results say."""
+    """Return the names of the places whose text is not what the results say, or that no result belongs to."""
     now = {place["name"]: place["text"] for place in _PLACE.finditer(text)}
     then = {place["name"]: place["text"] for place in _PLACE.finditer(fill(text, contents))}
-    return [name for name in now if now[name] != then[name]]
+    return [name for name in now if name not in contents or now[name] != then[name]]

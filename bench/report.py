@@ -173,7 +173,7 @@ def check(folder: Path) -> int:
         return 1
     differing = readme.drifted(README.read_text(encoding="utf-8"), contents(load(folder / "results")))
     for name in differing:
-        print(f"README.md: {name} differs from the results; run python -m bench.report", file=sys.stderr)
+        print(f"README.md: {name} is not what the results say; run python -m bench.report", file=sys.stderr)
     return 3 if differing else 0
 
 
