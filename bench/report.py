@@ -20,7 +20,7 @@ from bench import figures, machine, readme
 from bench.implementations import BY_NAME
 from bench.processes import ROOT, Worker, WorkerFailedError
 from bench.sections import accuracy, dense_inputs, evaluation, growth, memory, neighbour, overheads, training
-from bench.sections.base import VERDICTS, Json, Options, amount
+from bench.sections.base import VERDICTS, Json, Options, amount, goals_table
 
 SECTIONS: dict[str, ModuleType] = {
     "training": training,
@@ -162,6 +162,7 @@ def contents(results: dict[str, Json]) -> dict[str, str]:
     if "training" in results:
         made["machine"] = machine.sentence(results["training"])
         made["against-jax"] = amount(goals[0]["value"], "x")
+    made["all-goals"] = goals_table(goals)
     made["missed"] = str(sum(goal["verdict"] == "missed" for goal in goals))
     return made
 
