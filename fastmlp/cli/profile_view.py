@@ -100,7 +100,7 @@ def print_profile(profile: Profile, points: Sequence[Point], *, color: bool | No
         for count, peak in profile.peaks.items()
     ]
     click.echo(f"{headline(profile)}\nPeak of this machine: {', '.join(peaks)}")
-    click.echo(f"Medians of {profile.rounds} rounds; spread: half of their range")
+    click.echo(f"Medians of {max(len(point.training) for point in points)} rounds; spread: half of their range")
     training = [(*_rate(point, "training"), _number(point.speed_up.median)) for point in points]
     prediction = [_rate(point, "prediction") for point in points]
     _table("Training", (*_NETWORK, *_RATE, "x NumPy"), points, training, color)
