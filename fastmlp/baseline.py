@@ -178,8 +178,13 @@ def train_baseline(
             weight_gradients, bias_gradients = network.backward(activations, y[rows])
             if l2:
                 weight_gradients = [g + dtype(l2) * w for g, w in zip(weight_gradients, network.weights, strict=True)]
-            for p, v, gradient in zip(parameters, velocities, weight_gradients + bias_gradients, strict=True):
-                step = rate * gradient
-                v[...] = mu * v - step
-                p += mu * v - step if nesterov else v
+            gradients = weight_gradients + bias_gradients
+            if momentum == 0:
+                for p, gradient in zip(parameters, gradients, strict=True):
+                    p -= rate * gradient
+                continue
+            for p, v, gradient in zip(parameters, velocities, gradients, strict=True):
+                v *= mu
+                v -= rate * gradient
+                p += mu * v - rate * gradient if nesterov else v
     return losses
