@@ -128,7 +128,9 @@ def summarise(claim: Claim, effect: Effect) -> str:
     """Say in a few words what was measured."""
     if effect.interval is None:
         return ""
-    return f"{_NAMES[claim.measure.definition]} {_amount(claim, effect.interval.mean)}"
+    slightly = math.isfinite(claim.at_most) and effect.interval.mean > 0 and effect.interval.high >= claim.at_most
+    ending = f": {'' if effect.interval.low >= claim.at_most else 'perhaps '}more than slightly" if slightly else ""
+    return f"{_NAMES[claim.measure.definition]} {_amount(claim, effect.interval.mean)}{ending}"
 
 
 _NAMES = {

@@ -172,6 +172,7 @@ def averages(batch_loss: Array) -> tuple[Array, Array]:
     if not len(starts):
         return np.zeros(0), np.zeros(0)
     counts = np.minimum(starts + AVERAGED_STEPS, len(batch_loss)) - starts
-    mean = np.add.reduceat(batch_loss, starts) / counts
-    deviations = np.square(batch_loss - np.repeat(mean, counts))
-    return mean, np.sqrt(np.add.reduceat(deviations, starts) / counts)
+    with np.errstate(over="ignore", invalid="ignore"):  # the last loss of a diverged training is not finite
+        mean = np.add.reduceat(batch_loss, starts) / counts
+        squares = np.square(batch_loss - np.repeat(mean, counts))
+        return mean, np.sqrt(np.add.reduceat(squares, starts) / counts)

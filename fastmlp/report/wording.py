@@ -103,8 +103,9 @@ def number(value: float) -> str:
     """Return a number with three significant digits and at most six decimals: "0.0123", "-1.50", "12.3"."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(decimals, 6)}f}"
+    rounded = float(f"{value:.2e}")  # 9.999 becomes 10.0, whose decimals are other ones
+    decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{min(decimals, 6)}f}"
 
 
 def scientific(value: float) -> str:

@@ -20,8 +20,8 @@ def task_3(findings: Findings) -> Markup:
             "Each trick alone against the basic network, then all of them in the order of the original. The improved "
             "initialisation draws weights from a normal distribution with standard deviation 1/⁠√fan-in instead of "
             "uniform(−1, 1), with which 784 inputs saturate most sigmoids from the start; He's has √(2/fan-in), as "
-            "ReLU halves the variance. Momentum 0.9 comes with learning rate 0.02: a long way in one direction adds up to "
-            "1/(1 − 0.9) = 10 steps, so it is in effect a learning rate of 0.2."
+            "ReLU halves the variance. Momentum 0.9 comes with learning rate 0.02: steps in the same direction add up "
+            "to 1/(1 − 0.9) = 10 times one of them, so it is in effect a learning rate of 0.2."
         ),
         *comparison(findings, "task3", experiments),
         results_table(findings, experiments),
