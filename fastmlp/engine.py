@@ -139,10 +139,13 @@ class Workers:
             started = [self._pool.submit(together.wait, 60.0) for _ in range(count)]
             for future in started:
                 future.result()
-        except (RuntimeError, threading.BrokenBarrierError) as error:
+        except BaseException as error:
             together.abort()
             self._pool.shutdown()
-            raise RuntimeError(f"could not start {count} threads at the same time; ask for fewer: {error}") from error
+            if isinstance(error, RuntimeError | threading.BrokenBarrierError):
+                message = f"could not start {count} threads at the same time; ask for fewer: {error}"
+                raise RuntimeError(message) from error
+            raise
 
     def __enter__(self) -> Workers:
         return self
@@ -162,20 +165,47 @@ class Workers:
         poll : callable
             Called about 20 times a second meanwhile.
         """
-        running = {self._pool.submit(call) for call in calls}
-        waiting = running
+        together = _Launch(self._pool, calls)
         try:
-            while True:
-                _, waiting = concurrent.futures.wait(waiting, timeout=0.05)
-                if not waiting:
-                    break
+            self._pool.submit(together)
+            while not together.done.wait(0.05):
                 poll()
         except BaseException:
             stop()
-            concurrent.futures.wait(running)
+            self._pool.submit(together)  # if Ctrl-C came before it was submitted; a second time it does nothing
+            together.done.wait()
             raise
-        for future in running:
-            future.result()
+        if together.error is not None:
+            raise together.error
+
+
+class _Launch:
+    """Starts one call per thread from a thread of the pool.
+
+    A Ctrl-C reaches the caller's thread between any two instructions. If it did the starting, some calls could be
+    left waiting at a barrier for one that was never started; the threads of the pool are not interrupted.
+    """
+
+    def __init__(self, pool: concurrent.futures.Executor, calls: list[Callable[[], object]]) -> None:
+        self._pool, self._calls = pool, calls
+        self._lock = threading.Lock()
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+
+    def __call__(self) -> None:
+        """Start the others, make the first call and wait for the rest."""
+        if not self._lock.acquire(blocking=False):
+            return
+        others: list[concurrent.futures.Future[object]] = []
+        try:
+            others += [self._pool.submit(call) for call in self._calls[1:]]
+            self._calls[0]()
+            for future in others:
+                future.result()
+        except BaseException as error:  # raised by the caller's thread
+            self.error = error
+            concurrent.futures.wait(others)
+        self.done.set()
 
 
 class TrainingMemory:

@@ -21,6 +21,10 @@ ALIASES = {"improved_sigmoid": "scaled_tanh", "improved sigmoid": "scaled_tanh"}
 MAX_SEED = (1 << 32) - 1
 
 
+Parameters = tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]
+"""Weights and biases."""
+
+
 class Evaluation(NamedTuple):
     """How well a network does on labelled samples."""
 
@@ -74,11 +78,12 @@ class Network:
     ) -> None:
         self._describe(layers, activation, init, dtype, seed, mean, std)
         generator = np.random.default_rng(self.seed)
-        self._weights = tuple(
+        weights = tuple(
             _frozen(initial_weights(self.init, fan_in, fan_out, generator, self.dtype))
-            for fan_in, fan_out in self._shapes
+            for fan_in, fan_out in self._weight_shapes
         )
-        self._biases = tuple(_frozen(np.zeros(fan_out, self.dtype)) for fan_out in self.layers[1:])
+        # one attribute, so that whoever predicts in another thread sees weights and biases of the same time
+        self._parameters = weights, tuple(_frozen(np.zeros(fan_out, self.dtype)) for fan_out in self.layers[1:])
 
     def _describe(
         self,
@@ -108,11 +113,15 @@ class Network:
                 raise ValueError(f"std is too small for {self.dtype.name} (got {self.std.min()})")
         self.skip_background = False
         """Whether zeros in the inputs are skipped; training sets it by the share of zeros it finds."""
-        self._packed: NDArray[Any] | None = None
+        self._packed: tuple[Parameters, NDArray[Any]] | None = None
 
     @property
-    def _shapes(self) -> list[tuple[int, int]]:
+    def _weight_shapes(self) -> list[tuple[int, ...]]:
         return list(zip(self.layers[:-1], self.layers[1:], strict=True))
+
+    @property
+    def _bias_shapes(self) -> list[tuple[int, ...]]:
+        return [(fan_out,) for fan_out in self.layers[1:]]
 
     @classmethod
     def from_parameters(
@@ -138,7 +147,7 @@ class Network:
         layers = (arrays[0].shape[0], *(array.shape[1] for array in arrays))
         network = cls.__new__(cls)
         network._describe(layers, activation, init, dtype, seed, mean, std)
-        network.weights, network.biases = arrays, biases
+        network.replace_parameters(arrays, biases)
         return network
 
     def __repr__(self) -> str:
@@ -151,7 +160,7 @@ class Network:
         # pickle forgets that arrays are read-only, and may hand over anything: the kernels do not check
         names = ("layers", "activation", "init", "dtype", "seed", "mean", "std")
         self._describe(*(state[name] for name in names))
-        self.weights, self.biases = state["_weights"], state["_biases"]
+        self.replace_parameters(*state["_parameters"])
         self.skip_background = bool(state["skip_background"])
 
     @property
@@ -167,27 +176,38 @@ class Network:
     @property
     def n_parameters(self) -> int:
         """Number of weights and biases."""
-        return sum(weight.size + bias.size for weight, bias in zip(self._weights, self._biases, strict=True))
+        return sum(weight.size + bias.size for weight, bias in zip(*self._parameters, strict=True))
 
     @property
     def weights(self) -> tuple[NDArray[Any], ...]:
         """Read-only arrays ``(fan_in, fan_out)``, one per layer; assign a sequence of arrays to replace them."""
-        return self._weights
+        return self._parameters[0]
 
     @weights.setter
     def weights(self, values: Sequence[ArrayLike]) -> None:
-        self._weights = self._replacement("weights", values, self._shapes)
-        self._packed = None
+        self._parameters = self._replacement("weights", values, self._weight_shapes), self.biases
 
     @property
     def biases(self) -> tuple[NDArray[Any], ...]:
         """Read-only arrays ``(fan_out,)``, one per layer; assign a sequence of arrays to replace them."""
-        return self._biases
+        return self._parameters[1]
 
     @biases.setter
     def biases(self, values: Sequence[ArrayLike]) -> None:
-        self._biases = self._replacement("biases", values, [(fan_out,) for fan_out in self.layers[1:]])
-        self._packed = None
+        self._parameters = self.weights, self._replacement("biases", values, self._bias_shapes)
+
+    def replace_parameters(self, weights: Sequence[ArrayLike], biases: Sequence[ArrayLike]) -> None:
+        """Replace weights and biases at once; a prediction in another thread sees the old ones or the new ones.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit the layers; the old ones stay.
+        """
+        self._parameters = (
+            self._replacement("weights", weights, self._weight_shapes),
+            self._replacement("biases", biases, self._bias_shapes),
+        )
 
     def _replacement(
         self, name: str, values: Sequence[ArrayLike], shapes: Sequence[tuple[int, ...]]
@@ -304,8 +324,7 @@ class Network:
         model = self.model()
         memory = engine.TrainingMemory(
             model,
-            self._weights,
-            self._biases,
+            *self._parameters,
             batch_size=len(samples),
             rule=optimizer.GRADIENT,
             momentum=0.0,
@@ -338,11 +357,12 @@ class Network:
 
         return read_model(path)
 
-    def model(self) -> Model:
-        """What the kernels need to know of this network."""
+    def model(self, skip_background: bool | None = None) -> Model:
+        """What the kernels need to know of this network; it may be told to skip the background or not."""
         from fastmlp.engine import Model
 
-        return Model(self.layers, self.activation, self.dtype, self.mean, self.std, self.skip_background)
+        skip = self.skip_background if skip_background is None else skip_background
+        return Model(self.layers, self.activation, self.dtype, self.mean, self.std, skip)
 
     def _predictor(self, threads: int | None) -> Predictor:
         """A predictor of its own for each call, as several threads may predict at once; they share the parameters."""
@@ -350,9 +370,11 @@ class Network:
 
         count = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1)
         model = self.model()
-        if self._packed is None:
-            self._packed = engine.pack(model, self._weights, self._biases)
-        return engine.Predictor(model, self._packed, count)
+        parameters, packed = self._parameters, self._packed
+        if packed is None or packed[0] is not parameters:
+            packed = parameters, engine.pack(model, *parameters)
+            self._packed = packed
+        return engine.Predictor(model, packed[1], count)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

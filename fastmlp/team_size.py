@@ -12,7 +12,10 @@ _BETTER = 1.03
 
 
 class TeamSize:
-    """Chooses between the neighbouring team sizes by their measured speed.
+    """Chooses between team sizes by their measured speed.
+
+    Every size is tried in the first segments, which should be short; later the neighbours of the best one are tried
+    again from time to time.
 
     Parameters
     ----------
@@ -30,15 +33,23 @@ class TeamSize:
         self._speed = dict.fromkeys(self.sizes, 0.0)
         self._segments = 0
 
+    @property
+    def probing(self) -> bool:
+        """Whether some size has not been tried yet."""
+        return self._segments < len(self.sizes)
+
     def record(self, size: int, speed: float) -> None:
         """Take note that a segment ran at a speed (steps per second) with a size, and choose the next size."""
         self._segments += 1
         self._speed[size] = speed
         if size != self.best and speed > _BETTER * self._speed[self.best]:
             self.best = size
-        self.current = self.best
-        if len(self.sizes) > 1 and self._segments % _RETRY == 2:
+        if self.probing:
+            self.current = self.sizes[self._segments]
+        elif self._segments % _RETRY == 0 and len(self.sizes) > 1:
             self.current = self._rival()
+        else:
+            self.current = self.best
 
     def _rival(self) -> int:
         """The next smaller and the next larger size in turn."""

@@ -24,6 +24,9 @@ SCHEDULES = ("constant", "linear", "cosine")
 # Progress is reported, and the number of threads reconsidered, about this often.
 SEGMENT_SECONDS = 0.1
 
+# Steps of the first segments, in which each size of the team is tried.
+_PROBE_STEPS = 64
+
 # The background of the inputs is skipped where fewer of the values than this differ from zero: at a half the dense
 # products are as fast.
 _SPARSE_DENSITY = 0.5
@@ -258,10 +261,10 @@ class _Training:
         self.network, self.X, self.y, self.recipe, self.validation = network, X, y, recipe, validation
         self.progress = progress
         density = input_density(X)
-        network.skip_background = bool(
-            density < _SPARSE_DENSITY and float(np.abs(network.mean / network.std).max()) < _MAX_BACKGROUND
+        self.model = network.model(
+            skip_background=density < _SPARSE_DENSITY
+            and float(np.abs(network.mean / network.std).max()) < _MAX_BACKGROUND
         )
-        self.model = network.model()
         self.rule = engine.rule_of(recipe.momentum, nesterov=recipe.nesterov)
         self.steps_per_epoch = recipe.steps_per_epoch(len(X))
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -328,10 +331,10 @@ class _Training:
             end = validation * self.steps_per_epoch // self.recipe.validations_per_epoch
             while step < end:
                 length = end - step
-                if self.seconds_per_step > 0:
+                if self.team_size.probing:
+                    length = min(length, _PROBE_STEPS)
+                else:
                     length = max(1, min(length, int(SEGMENT_SECONDS / self.seconds_per_step)))
-                elif length > 1:
-                    length = min(length, 64)
                 self._segment(data, rates, losses, step, step + length, start)
                 step += length
             if validation == self.recipe.validations_per_epoch:
@@ -435,7 +438,8 @@ class _Training:
                 parameters = self.best[2]
                 self.history.restored = True
         if np.isfinite(parameters).all():
-            self.network.weights, self.network.biases = self.memory.layout.unpack(parameters)
+            self.network.replace_parameters(*self.memory.layout.unpack(parameters))
+            self.network.skip_background = self.model.skip_background
         history = self.history
         history.batch_loss = self.losses[: self.done].copy()
         history.samples = self._samples()

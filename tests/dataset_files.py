@@ -26,16 +26,12 @@ def idx_bytes(values: np.ndarray) -> bytes:
     return idx_header(code, *values.shape) + values.astype(values.dtype.newbyteorder(">")).tobytes()
 
 
-def write_idx_folder(
-    folder: Path, arrays: Mapping[str, np.ndarray], prefix: str = "", suffix: str = ""
-) -> Path:
+def write_idx_folder(folder: Path, arrays: Mapping[str, np.ndarray], prefix: str = "", suffix: str = "") -> Path:
     """Write X_train, y_train, X_test and y_test under the file names of MNIST."""
     folder.mkdir(exist_ok=True)
     for role, values in arrays.items():
         content, part = role.split("_")
-        name = (
-            f"{'t10k' if part == 'test' else part}-{'images-idx3' if content == 'X' else 'labels-idx1'}-ubyte"
-        )
+        name = f"{'t10k' if part == 'test' else part}-{'images-idx3' if content == 'X' else 'labels-idx1'}-ubyte"
         data = idx_bytes(values)
         (folder / f"{prefix}{name}{suffix}").write_bytes(gzip.compress(data) if suffix == ".gz" else data)
     return folder

@@ -162,9 +162,7 @@ def cases(shift: int) -> Iterator[Case]:
                 else:
                     samples = pixels(n, n_features, n_classes, density=0.2 if kind == "sparse bytes" else 0.9)
                 activation = ACTIVATIONS[count % 5]
-                network = make_network(
-                    samples, *hidden, activation=activation, dtype=dtype, n_classes=n_classes
-                )
+                network = make_network(samples, *hidden, activation=activation, dtype=dtype, n_classes=n_classes)
                 options: dict[str, Any] = {
                     "batch_size": sizes[count * 5 % len(sizes)] if n < 600 else 550,
                     "momentum": (0.0, 0.5)[count % 2],

@@ -23,9 +23,7 @@ def run_python(
     Returns what it printed; fails if it ends otherwise than expected, or hangs.
     """
     environment = {
-        name: value
-        for name, value in (os.environ | {"PYTHONPATH": str(ROOT)} | variables).items()
-        if value is not None
+        name: value for name, value in (os.environ | {"PYTHONPATH": str(ROOT)} | variables).items() if value is not None
     }
     result = subprocess.run(
         [sys.executable, "-X", "faulthandler", *arguments],

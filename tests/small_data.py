@@ -31,9 +31,7 @@ class Samples(NamedTuple):
     std: Array
 
 
-def pixels(
-    n: int = 200, n_features: int = 50, n_classes: int = 10, *, density: float = 0.25, seed: int = 0
-) -> Samples:
+def pixels(n: int = 200, n_features: int = 50, n_classes: int = 10, *, density: float = 0.25, seed: int = 0) -> Samples:
     """Make bytes that are mostly zero, like pictures of digits, with labels that can be learnt from them."""
     random = np.random.default_rng(seed)
     X = random.integers(1, 256, (n, n_features), np.uint8)
@@ -49,9 +47,7 @@ def table(
     scale, centre = np.exp(random.normal(size=n_features)), random.normal(size=n_features)
     X = (random.normal(size=(n, n_features)) * scale + centre).astype(dtype)
     std = X.std(axis=0, dtype=np.float64)
-    return Samples(
-        X, _labels(X, n_classes, random), X.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0)
-    )
+    return Samples(X, _labels(X, n_classes, random), X.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0))
 
 
 def _labels(X: Array, n_classes: int, random: np.random.Generator) -> Array:

@@ -35,9 +35,7 @@ def test_scaled_tanh_maps_plus_and_minus_one_to_themselves() -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 @pytest.mark.parametrize("hidden", [(), (5,), (6, 4)], ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_agree_with_central_differences(
-    activation: str, hidden: tuple[int, ...], l2: float
-) -> None:
+def test_gradients_agree_with_central_differences(activation: str, hidden: tuple[int, ...], l2: float) -> None:
     samples = table(20, 7, 3)
     twin = Baseline.of(make_network(samples, *hidden, activation=activation, dtype="float64"))
     X = twin.standardise(samples.X)
@@ -110,9 +108,7 @@ def test_l2_shrinks_weights_but_not_biases() -> None:
     assert twin.biases[0][0] == 5.0
 
 
-@pytest.mark.parametrize(
-    ("schedule", "share"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])]
-)
+@pytest.mark.parametrize(("schedule", "share"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])
 def test_schedules_scale_the_steps(schedule: str, share: list[float]) -> None:
     """With a constant gradient (L2 off, saturated softmax) each step is as large as its learning rate."""
     weights, rate = [np.array([[-1e3, 1e3]])], 0.1
@@ -127,10 +123,7 @@ def test_incomplete_batches_are_trained_on_or_dropped() -> None:
     samples = table(10, 4, 2)
     for drop_last, batches in ((False, 4), (True, 3)):
         twin = Baseline.of(make_network(samples, dtype="float64"))
-        assert (
-            len(train_baseline(twin, samples.X, samples.y, epochs=1, batch_size=3, drop_last=drop_last))
-            == batches
-        )
+        assert len(train_baseline(twin, samples.X, samples.y, epochs=1, batch_size=3, drop_last=drop_last)) == batches
 
 
 def test_each_epoch_has_an_order_of_its_own() -> None:

@@ -98,13 +98,9 @@ def test_data_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None:
     assert "labels go up to 11, but the model knows classes 0..9" in many.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [["evaluate"], ["inspect"], ["predict", "x.npy"]], ids=lambda words: words[0]
-)
+@pytest.mark.parametrize("command", [["evaluate"], ["inspect"], ["predict", "x.npy"]], ids=lambda words: words[0])
 @pytest.mark.parametrize("kind", ["missing", "folder", "pickle", "empty", "damaged"])
-def test_a_bad_model_is_refused_in_one_line(
-    model: Path, tmp_path: Path, command: list[str], kind: str
-) -> None:
+def test_a_bad_model_is_refused_in_one_line(model: Path, tmp_path: Path, command: list[str], kind: str) -> None:
     path = tmp_path / "model"
     if kind == "folder":
         path.mkdir()
@@ -190,9 +186,7 @@ def test_inspect_shows_layers_and_training(model: Path) -> None:
         assert re.search(rf"^{name} ", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "config", [None, "{", "[]", '{"settings": {}}', '{"settings": 3, "result": {}, "data": {}}']
-)
+@pytest.mark.parametrize("config", [None, "{", "[]", '{"settings": {}}', '{"settings": 3, "result": {}, "data": {}}'])
 def test_inspect_needs_no_record_of_the_training(model: Path, tmp_path: Path, config: str | None) -> None:
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     if config is not None:

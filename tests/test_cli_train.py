@@ -164,9 +164,7 @@ def test_a_folder_with_a_run_is_kept_unless_forced(data: Path, tmp_path: Path) -
 def test_a_model_that_does_not_fit_into_memory_is_refused_at_once(data: Path, tmp_path: Path) -> None:
     result = train(data, "--layers", "784,99999999999,10", "--output", str(tmp_path / "run"))
     assert result.exit_code == 1
-    assert re.search(
-        r"model needs \S+ [TP]B for weights and training state, \S+ [GM]B available", result.stderr
-    )
+    assert re.search(r"model needs \S+ [TP]B for weights and training state, \S+ [GM]B available", result.stderr)
     assert not (tmp_path / "run").exists()
 
 
@@ -195,9 +193,7 @@ def test_bad_data_is_exit_code_4_and_leaves_no_folder(tmp_path: Path, source: st
     [("--n-train", "100000"), ("--validations-per-epoch", "100")],
     ids=["n-train", "validations"],
 )
-def test_settings_that_do_not_fit_the_data_are_wrong_usage(
-    data: Path, tmp_path: Path, option: str, value: str
-) -> None:
+def test_settings_that_do_not_fit_the_data_are_wrong_usage(data: Path, tmp_path: Path, option: str, value: str) -> None:
     result = train(data, option, value, "--output", str(tmp_path / "run"))
     assert result.exit_code == 2
     assert re.match(rf"Error: {option}: must be .*\(got {value}\)\n$", result.stderr)
@@ -252,13 +248,9 @@ def test_an_interrupted_training_keeps_what_was_learnt(tmp_path: Path, number: s
     assert Network.load(run / "model.safetensors").evaluate(dataset.X_test, dataset.y_test).accuracy > 0.5
 
 
-def test_a_diverged_training_is_an_error_that_keeps_the_last_finite_weights(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_diverged_training_is_an_error_that_keeps_the_last_finite_weights(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    result = train(
-        data, "--lr", "1e20", "--schedule", "constant", "--activation", "identity", "--output", str(run)
-    )
+    result = train(data, "--lr", "1e20", "--schedule", "constant", "--activation", "identity", "--output", str(run))
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1

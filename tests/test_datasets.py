@@ -58,9 +58,7 @@ def test_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content[5000] ^= 1
     path.write_bytes(gzip.compress(content, 1))
     monkeypatch.setattr(mnist, "FOLDER", tmp_path)
-    with pytest.raises(
-        DataFormatError, match=r"t10k-images-idx3-ubyte.gz: wrong SHA-256 checksum .*expected 0fa789"
-    ):
+    with pytest.raises(DataFormatError, match=r"t10k-images-idx3-ubyte.gz: wrong SHA-256 checksum .*expected 0fa789"):
         load_dataset("mnist")
 
 
@@ -83,9 +81,7 @@ def test_own_data(tmp_path: Path, kind: str) -> None:
     if kind == "npz":
         data = load_dataset(write_npz(tmp_path / "small.npz", **arrays))
     else:
-        data = load_dataset(
-            str(write_idx_folder(tmp_path / "small", arrays, "own-", kind.removeprefix("plain")))
-        )
+        data = load_dataset(str(write_idx_folder(tmp_path / "small", arrays, "own-", kind.removeprefix("plain"))))
     assert data.name == "small" and data.n_classes == 2 and data.image_shape == (2, 3)
     np.testing.assert_array_equal(data.X_train, arrays["X_train"].reshape(6, 6))
     np.testing.assert_array_equal(data.X_test, arrays["X_test"].reshape(3, 6))
@@ -192,9 +188,7 @@ def test_limit_counts_all_files(tmp_path: Path) -> None:
     """Count the four files of a folder together against max_bytes."""
     folder = write_idx_folder(tmp_path, small_arrays())
     load_dataset(folder, max_bytes=63)
-    with pytest.raises(
-        DataFormatError, match=r"t10k-labels-idx1-ubyte: data too large \(got 3 bytes, .* at most 2\)"
-    ):
+    with pytest.raises(DataFormatError, match=r"t10k-labels-idx1-ubyte: data too large \(got 3 bytes, .* at most 2\)"):
         load_dataset(folder, max_bytes=62)
 
 
@@ -315,9 +309,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: 
     """Name a folder that may not be looked at or listed."""
     folder = write_idx_folder(tmp_path / "data", small_arrays())
 
-    def refuse(
-        *args: object, **options: object
-    ) -> None:  # root may do everything, so a mode of 000 would not do
+    def refuse(*args: object, **options: object) -> None:  # root may do everything, so a mode of 000 would not do
         raise PermissionError(13, "not for you")
 
     with monkeypatch.context() as patch:
@@ -326,9 +318,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: 
             load_dataset(folder)
 
 
-@given(
-    X=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)), copies=st.integers(1, 200)
-)
+@given(X=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)), copies=st.integers(1, 200))
 def test_pixel_moments(X: np.ndarray, copies: int) -> None:
     """Agree with NumPy in float64, for data of less and of more than one piece."""
     mean, std = pixel_moments(np.tile(X, (copies, 1)))

@@ -105,9 +105,7 @@ def test_bad_file(tmp_path: Path, data: bytes, words: list[str]) -> None:
 def test_damage_position(tmp_path: Path) -> None:
     """Give the position of damage in a gzip stream."""
     path = tmp_path / "values.gz"
-    path.write_bytes(
-        gzip.compress(idx_bytes(np.random.default_rng(0).integers(0, 256, 5000, np.uint8)))[:4000]
-    )
+    path.write_bytes(gzip.compress(idx_bytes(np.random.default_rng(0).integers(0, 256, 5000, np.uint8)))[:4000])
     with pytest.raises(DataFormatError, match="corrupt gzip stream at byte 4000:"):
         read_idx(path, max_bytes=ROOMY)
 

@@ -121,9 +121,7 @@ def png(size: tuple[int, int], pixels: bytes) -> bytes:
     """Compose a grey PNG that declares this size and holds these bytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
-        )
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
     header = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big") + b"\x08\0\0\0\0"
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
@@ -164,9 +162,7 @@ def test_the_good_png_is_good(tmp_path: Path) -> None:
     assert not read_images([tmp_path / "good.png"], SHAPE).rows.any()
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "words"), [(name, *bad) for name, bad in BAD_FILES.items()], ids=BAD_FILES
-)
+@pytest.mark.parametrize(("name", "data", "words"), [(name, *bad) for name, bad in BAD_FILES.items()], ids=BAD_FILES)
 def test_bad_file(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     """Refuse a bad file in one clear line."""
     (tmp_path / name).write_bytes(data)

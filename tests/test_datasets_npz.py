@@ -23,9 +23,7 @@ from tests.dataset_files import forged_npy, npy_bytes, ramp, zip_bytes
 ROOMY = 2**30
 X_Y = (("X", "y"),)
 numeric_arrays = hnp.arrays(
-    st.one_of(
-        hnp.boolean_dtypes(), hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes()
-    ),
+    st.one_of(hnp.boolean_dtypes(), hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes()),
     hnp.array_shapes(min_dims=1, max_dims=4, max_side=5),
 )
 
@@ -155,9 +153,7 @@ def test_forged_member_size(tmp_path: Path) -> None:
     X = forged_npy("(300000000000,)")
     sizes = struct.pack("<II", len(X), len(X))
     path.write_bytes(zip_bytes({"X.npy": X, "y.npy": b""}).replace(sizes, struct.pack("<II", len(X), 2**31)))
-    with pytest.raises(
-        DataFormatError, match="header declares 2147483648 bytes, file has 128 compressed ones"
-    ):
+    with pytest.raises(DataFormatError, match="header declares 2147483648 bytes, file has 128 compressed ones"):
         read_npz(path, X_Y, max_bytes=2**40)
 
 
@@ -179,9 +175,7 @@ def test_limit(tmp_path: Path, n_arrays: int) -> None:
     np.savez(path, **dict.fromkeys(names, ramp(1000)))
     exact = n_arrays * len(npy_bytes(ramp(1000)))
     read_npz(path, (names,), max_bytes=exact)
-    with pytest.raises(
-        DataFormatError, match=rf"data too large \(got {exact} bytes, expected at most {exact - 1}\)"
-    ):
+    with pytest.raises(DataFormatError, match=rf"data too large \(got {exact} bytes, expected at most {exact - 1}\)"):
         read_npz(path, (names,), max_bytes=exact - 1)
 
 

@@ -39,14 +39,10 @@ def test_any_number_of_threads_gives_the_same_bits(shape: str, kind: str, dtype:
     options = {"momentum": 0.5, "l2": 0.01}
     reference = trained(samples, SHAPES[shape], dtype, **options)
     for threads in (2, 3, 4, None):
-        assert same_bits(trained(samples, SHAPES[shape], dtype, threads=threads, **options), reference), (
-            threads
-        )
+        assert same_bits(trained(samples, SHAPES[shape], dtype, threads=threads, **options), reference), threads
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}]
-)
+@pytest.mark.parametrize("options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}])
 @pytest.mark.parametrize("hidden", [(200,), (64, 64)], ids=str)
 def test_threads_do_not_matter_for_any_batches(hidden: tuple[int, ...], options: dict[str, Any]) -> None:
     samples = pixels(900 if options.get("batch_size") == 700 else 120, 100)
@@ -96,9 +92,7 @@ def test_looking_does_not_change_what_is_seen(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batches", [1, 2, 5, 6])
-def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(
-    batches: int, threads: int, kind: str
-) -> None:
+def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(batches: int, threads: int, kind: str) -> None:
     """A training that is stopped after some batches leaves the weights of one on those batches alone."""
     samples = table(60, 90) if kind == "dense" else pixels(60, 90)
 
@@ -136,9 +130,7 @@ def test_history_does_not_depend_on_threads(kind: str, dtype: str) -> None:
     for threads in (1, 2, 4):
         network = make_network(samples, 200, 70, dtype=dtype)
         validation = samples.X[:40], samples.y[:40]
-        histories.append(
-            train(network, samples.X, samples.y, epochs=2, l2=0.1, threads=threads, validation=validation)
-        )
+        histories.append(train(network, samples.X, samples.y, epochs=2, l2=0.1, threads=threads, validation=validation))
     for history in histories[1:]:
         for name in ("batch_loss", "validation_loss", "validation_accuracy", "training_accuracy"):
             assert getattr(history, name).tobytes() == getattr(histories[0], name).tobytes(), name

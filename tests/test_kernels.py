@@ -47,8 +47,7 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path.name}: imports are written in full"
             module = node.module or ""
             found |= {
-                f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module
-                for alias in node.names
+                f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module for alias in node.names
             }
     return {name for name in found if name.split(".")[0] == "fastmlp"}
 
@@ -79,8 +78,7 @@ def importers(prefix: str) -> set[str]:
     return {
         name
         for name, imported in GRAPH.items()
-        if not name.startswith(prefix)
-        and any(each == prefix or each.startswith(prefix + ".") for each in imported)
+        if not name.startswith(prefix) and any(each == prefix or each.startswith(prefix + ".") for each in imported)
     }
 
 
@@ -91,13 +89,7 @@ def test_only_one_file_compiles() -> None:
     compiling = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = (
-                node.attr
-                if isinstance(node, ast.Attribute)
-                else node.id
-                if isinstance(node, ast.Name)
-                else ""
-            )
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             if name in COMPILING:
                 compiling.add(path.relative_to(root).as_posix())
     assert "fastmlp/kernels/compiler.py" in compiling

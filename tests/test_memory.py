@@ -23,17 +23,11 @@ def test_an_absurd_layer_does_not_overflow() -> None:
     assert human_bytes(needed).endswith("PB") or human_bytes(needed).endswith("TB")
 
 
-@pytest.mark.parametrize(
-    ("momentum", "copies", "sets"), [(False, 0, 1), (True, 0, 2), (False, 2, 3), (True, 2, 4)]
-)
+@pytest.mark.parametrize(("momentum", "copies", "sets"), [(False, 0, 1), (True, 0, 2), (False, 2, 3), (True, 2, 4)])
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("float64", 8)])
-def test_every_copy_of_the_parameters_counts(
-    momentum: bool, copies: int, sets: int, dtype: str, size: int
-) -> None:
+def test_every_copy_of_the_parameters_counts(momentum: bool, copies: int, sets: int, dtype: str, size: int) -> None:
     layers = (784, 64, 10)
-    needed = training_bytes(
-        layers, dtype=dtype, batch_size=0, steps=0, momentum=momentum, copies=copies, threads=0
-    )
+    needed = training_bytes(layers, dtype=dtype, batch_size=0, steps=0, momentum=momentum, copies=copies, threads=0)
     assert needed == sets * size * count_parameters(layers)
 
 

@@ -61,8 +61,6 @@ def test_report_counts_what_a_loop_counts(pairs: list[tuple[int, int]]) -> None:
         ([0.5], [0], TypeError, "whole numbers"),
     ],
 )
-def test_bad_labels_are_refused(
-    true: list[float], predicted: list[float], error: type[Exception], words: str
-) -> None:
+def test_bad_labels_are_refused(true: list[float], predicted: list[float], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         confusion_matrix(true, predicted, 3)

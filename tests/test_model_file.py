@@ -50,10 +50,7 @@ def test_what_is_saved_comes_back(
 def test_a_network_with_one_feature_comes_back(tmp_path: Path) -> None:
     network = Network((1, 2), mean=[4.0], std=[3.0])
     network.save(tmp_path / "model")
-    assert (
-        Network.load(tmp_path / "model").predict_proba([[5.0]]).tobytes()
-        == network.predict_proba([[5.0]]).tobytes()
-    )
+    assert Network.load(tmp_path / "model").predict_proba([[5.0]]).tobytes() == network.predict_proba([[5.0]]).tobytes()
 
 
 # Writing
@@ -70,9 +67,7 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_over(tmp_path: Path) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "no space"), OSError(errno.EIO, "I/O"), MemoryError()]
-)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), OSError(errno.EIO, "I/O"), MemoryError()])
 @pytest.mark.parametrize("step", ["fsync", "replace", "chmod", "fdopen"])
 def test_a_write_that_fails_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
@@ -424,9 +419,7 @@ def test_no_damage_does_harm(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.nightly
-@hypothesis.settings(
-    MANY, max_examples=30_000, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
+@hypothesis.settings(MANY, max_examples=30_000, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(damages())
 def test_no_damage_does_harm_many_times(tmp_path: Path, content: bytes) -> None:
     assert_harmless(tmp_path / "model", content)

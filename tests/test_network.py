@@ -37,9 +37,7 @@ DTYPES = ("float32", "float64")
 @pytest.mark.parametrize("l2", [0.0, 0.2])
 @pytest.mark.parametrize("hidden", [(), (9,), (40, 5), (3,) * 10], ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradients_agree_with_central_differences(
-    activation: str, hidden: tuple[int, ...], l2: float
-) -> None:
+def test_gradients_agree_with_central_differences(activation: str, hidden: tuple[int, ...], l2: float) -> None:
     """The compiled gradient is the derivative of the compiled loss; the twin has no part in this."""
     samples = table(30, 12, 4)
     network = make_network(samples, *hidden, activation=activation, dtype="float64", init="glorot")
@@ -81,9 +79,7 @@ def test_gradients_leave_the_network_alone() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("hidden", [(), (17,), (64, 40, 3)], ids=str)
-def test_a_row_predicts_the_same_alone_and_in_any_batch(
-    hidden: tuple[int, ...], skip: bool, dtype: str
-) -> None:
+def test_a_row_predicts_the_same_alone_and_in_any_batch(hidden: tuple[int, ...], skip: bool, dtype: str) -> None:
     samples = pixels(1000, 45, 6)
     network = make_network(samples, *hidden, activation="tanh", dtype=dtype)
     network.skip_background = skip
@@ -91,10 +87,7 @@ def test_a_row_predicts_the_same_alone_and_in_any_batch(
     for rows in range(1, 34):
         assert network.predict_proba(samples.X[:rows]).tobytes() == whole[:rows].tobytes()
         start = 10 * rows
-        assert (
-            network.predict_proba(samples.X[start : start + rows]).tobytes()
-            == whole[start : start + rows].tobytes()
-        )
+        assert network.predict_proba(samples.X[start : start + rows]).tobytes() == whole[start : start + rows].tobytes()
     shuffled = np.random.default_rng(0).permutation(1000)
     assert network.predict_proba(samples.X[shuffled]).tobytes() == whole[shuffled].tobytes()
     for threads in (2, 3, 4):
@@ -135,9 +128,7 @@ def test_skipping_the_background_changes_nothing_but_rounding(n_features: int, d
     network = make_network(samples, 20, dtype=dtype, n_classes=5)
     dense = network.predict_proba(samples.X)
     network.skip_background = True
-    np.testing.assert_allclose(
-        network.predict_proba(samples.X), dense, atol=1e-14 if dtype == "float64" else 1e-6
-    )
+    np.testing.assert_allclose(network.predict_proba(samples.X), dense, atol=1e-14 if dtype == "float64" else 1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -327,6 +318,16 @@ def test_parameters_that_do_not_fit_are_refused(name: str, values: list[Any], me
     assert same_bits(network, before)
 
 
+def test_weights_and_biases_are_replaced_together_or_not_at_all() -> None:
+    network = Network((3, 2))
+    before = network.copy()
+    with pytest.raises(ValueError, match="biases"):
+        network.replace_parameters([np.ones((3, 2))], [np.ones(3)])
+    assert same_bits(network, before)
+    network.replace_parameters([np.ones((3, 2))], [np.ones(2)])
+    assert network.weights[0].min() == network.biases[0].min() == 1
+
+
 def test_parameters_too_large_for_float32_are_refused() -> None:
     network = Network((1, 1))
     with pytest.raises(ValueError, match=r"weights\[0\] contains NaN or infinity"):
@@ -465,9 +466,9 @@ def test_bad_parameters_make_no_network(name: str) -> None:
         ("dtype", np.dtype(np.int32)),
         ("mean", np.zeros(9)),
         ("std", np.zeros(())),
-        ("_weights", (np.zeros((4, 3)),)),
-        ("_weights", (np.zeros((4, 3)), np.zeros((3, 1)))),
-        ("_biases", (np.zeros(3), np.full(2, np.nan))),
+        ("_parameters", ((np.zeros((4, 3)),), (np.zeros(3),))),
+        ("_parameters", ((np.zeros((4, 3)), np.zeros((3, 1))), (np.zeros(3), np.zeros(1)))),
+        ("_parameters", ((np.zeros((4, 3)), np.zeros((3, 2))), (np.zeros(3), np.full(2, np.nan)))),
     ],
 )
 def test_a_state_that_does_not_fit_together_is_refused(field: str, value: Any) -> None:
@@ -555,9 +556,7 @@ def test_bad_labels_are_refused(name: str, method: str) -> None:
         getattr(Network((4, 3, 2)), method)(np.zeros((2, 4)), y)
 
 
-@pytest.mark.parametrize(
-    "y", [[0, 1], [0.0, 1.0], [False, True], np.array([0, 1], np.uint8), np.array([0, 1], ">i8")]
-)
+@pytest.mark.parametrize("y", [[0, 1], [0.0, 1.0], [False, True], np.array([0, 1], np.uint8), np.array([0, 1], ">i8")])
 def test_labels_may_come_in_any_numeric_type(y: Any) -> None:
     network, X = Network((4, 3, 2)), np.eye(2, 4)
     assert network.evaluate(X, y) == network.evaluate(X, np.array([0, 1]))

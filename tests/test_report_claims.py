@@ -206,7 +206,8 @@ def test_a_claim_compares_networks_that_differ_in_what_it_names() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.01234, "0.0123"), (-1.5, "-1.50"), (12.34, "12.3"), (123.4, "123"), (1234.0, "1230"), (0.0, "0"), (9.999, "10.0"),
+    [(0.01234, "0.0123"), (-1.5, "-1.50"), (12.34, "12.3"), (123.4, "123"), (1234.0, "1230"), (0.0, "0"),
+     (9.999, "10.0"),
      (1e-9, "0.000000"), (math.nan, "nan")],
 )  # fmt: skip
 def test_numbers_have_three_digits(value: float, text: str) -> None:

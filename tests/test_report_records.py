@@ -163,7 +163,9 @@ def test_only_the_first_seed_keeps_its_network(store: Store) -> None:
         {"kind": "gradients"},
         *(
             {"experiment": dataclasses.replace(EXPERIMENTS["relu-he"], **change)}
-            for change in ({"layers": (65,)}, {"activation": "tanh"}, {"init": "lecun"}, {"learning_rate": 0.11}, {"momentum": 0.1})
+            for change in (
+                {"layers": (65,)}, {"activation": "tanh"}, {"init": "lecun"}, {"learning_rate": 0.11}, {"momentum": 0.1}
+            )
         ),
     ],
     ids=str,

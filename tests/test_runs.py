@@ -33,9 +33,7 @@ def test_network_name(layers: tuple[int, ...], name: str) -> None:
 # The folder
 
 
-def test_default_folders_are_fresh_also_within_a_second(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_folders_are_fresh_also_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = [RunFolder.create(None, (784, 64, 10)).path for _ in range(3)]
     assert len(set(made)) == 3
@@ -142,9 +140,7 @@ def test_a_failure_half_way_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "write"])
-def test_a_full_disk_at_any_step_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_full_disk_at_any_step_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "file"
     path.write_text("old")
 

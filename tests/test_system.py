@@ -71,9 +71,7 @@ def test_numba_num_threads_that_numba_would_refuse_is_named(
     [
         pytest.param({"cpu.max": "max 100000"}, None, id="no limit"),
         pytest.param({"a/b/cpu.max": "150000 100000"}, 1.5, id="own group"),
-        pytest.param(
-            {"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, 0.5, id="parent is tighter"
-        ),
+        pytest.param({"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, 0.5, id="parent is tighter"),
         pytest.param({"cpu.max": "200000 100000"}, 2.0, id="only the root, as in a container"),
         pytest.param({"a/b/cpu.max": "nonsense"}, None, id="unreadable"),
     ],
@@ -103,9 +101,7 @@ def test_part_of_a_cpu_is_rounded_up(tmp_path: Path, no_thread_variables: None) 
 
 
 def test_memory_is_the_smaller_of_the_machine_and_the_group(tmp_path: Path) -> None:
-    proc = files(
-        tmp_path / "proc", {"self/cgroup": "0::/a\n", "meminfo": "MemTotal: 64 kB\nMemAvailable:  8192 kB\n"}
-    )
+    proc = files(tmp_path / "proc", {"self/cgroup": "0::/a\n", "meminfo": "MemTotal: 64 kB\nMemAvailable:  8192 kB\n"})
     assert system.available_memory(proc, tmp_path / "cgroup") == 8192 * 1024
     files(tmp_path / "cgroup/a", {"memory.max": "1000000", "memory.current": "400000"})
     assert system.available_memory(proc, tmp_path / "cgroup") == 600_000

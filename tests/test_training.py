@@ -49,9 +49,7 @@ def test_validation_is_recorded() -> None:
     assert not (history.restored or history.stopped_early or history.interrupted)
 
 
-@pytest.mark.parametrize(
-    ("validations", "steps"), [(1, [7]), (2, [3, 7]), (3, [2, 4, 7]), (7, [1, 2, 3, 4, 5, 6, 7])]
-)
+@pytest.mark.parametrize(("validations", "steps"), [(1, [7]), (2, [3, 7]), (3, [2, 4, 7]), (7, [1, 2, 3, 4, 5, 6, 7])])
 def test_validations_are_spread_over_the_epoch(validations: int, steps: list[int]) -> None:
     samples = table(70, 4, 2)
     network = make_network(samples)
@@ -94,9 +92,7 @@ def test_a_mean_of_many_deviations_is_not_taken_as_background() -> None:
 
 def test_history_is_written_as_csv_and_json(tmp_path: Path) -> None:
     samples, validation = halves(table(100, 5, 2))
-    history = train(
-        make_network(samples, 4), samples.X, samples.y, epochs=2, batch_size=10, validation=validation
-    )
+    history = train(make_network(samples, 4), samples.X, samples.y, epochs=2, batch_size=10, validation=validation)
     history.to_csv(tmp_path / "history.csv")
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -140,11 +136,7 @@ def test_without_restoring_the_last_weights_stay() -> None:
     history = train(network, samples.X, samples.y, patience=2, restore_best=False, **options)
     assert history.stopped_early
     assert not history.restored
-    assert (
-        network.evaluate(*options["validation"]).loss
-        == history.validation_loss[-1]
-        > history.validation_loss.min()
-    )
+    assert network.evaluate(*options["validation"]).loss == history.validation_loss[-1] > history.validation_loss.min()
 
 
 # Progress
@@ -181,9 +173,7 @@ def test_divergence_is_told_and_the_last_finite_weights_are_kept(dtype: str, thr
     samples = table(320, 10, 3)
     network = make_network(samples, 16, 40, activation="identity", dtype=dtype)
     with pytest.raises(DivergedError, match="the loss is not finite in epoch") as caught:
-        train(
-            network, samples.X, samples.y, epochs=100, learning_rate=50.0, schedule="linear", threads=threads
-        )
+        train(network, samples.X, samples.y, epochs=100, learning_rate=50.0, schedule="linear", threads=threads)
     error = caught.value
     assert isinstance(error, (FastmlpError, ArithmeticError))
     history = error.history
@@ -245,9 +235,7 @@ def test_subnormal_inputs_count_as_zero() -> None:
     assert same_bits(*networks)
 
 
-@pytest.mark.parametrize(
-    "kind", ["zeros", "one sample", "one class", "one feature", "more classes than samples"]
-)
+@pytest.mark.parametrize("kind", ["zeros", "one sample", "one class", "one feature", "more classes than samples"])
 def test_unusual_data_trains(kind: str) -> None:
     samples = table(40, 5, 3)
     X, y = samples.X, samples.y

@@ -40,10 +40,7 @@ class Preferences:
 def _remember(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
     """Store one of the options every command has."""
     preferences = ctx.ensure_object(Preferences)
-    if (
-        value is not None
-        and ctx.get_parameter_source(str(parameter.name)) is not click.core.ParameterSource.DEFAULT
-    ):
+    if value is not None and ctx.get_parameter_source(str(parameter.name)) is not click.core.ParameterSource.DEFAULT:
         setattr(preferences, str(parameter.name), value)
     ctx.color = preferences.color_flag()
 
@@ -96,9 +93,7 @@ class _HelpMixin(click.Command):
                 width = max(len(command) for command, _ in self.examples)
                 for command, comment in self.examples:
                     tail = f"  # {comment}" if comment else ""
-                    formatter.write(
-                        f"{'':>{formatter.current_indent}}{command:<{width}}{tail}".rstrip() + "\n"
-                    )
+                    formatter.write(f"{'':>{formatter.current_indent}}{command:<{width}}{tail}".rstrip() + "\n")
         if rest:
             formatter.write_paragraph()
             with formatter.indentation():
@@ -242,9 +237,7 @@ class Program(LazyGroup):
         message, code = describe_error(error)
         color = preferences.color_flag()
         with contextlib.suppress(OSError):
-            click.echo(
-                click.style("Error: ", fg="red", bold=True) + printable(message), err=True, color=color
-            )
+            click.echo(click.style("Error: ", fg="red", bold=True) + printable(message), err=True, color=color)
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -35,9 +35,7 @@ cache = LazyGroup(
 )
 
 
-@click.command(
-    cls=Command, name="info", examples=[("fastmlp cache info", ""), ("fastmlp cache info --json", "")]
-)
+@click.command(cls=Command, name="info", examples=[("fastmlp cache info", ""), ("fastmlp cache info --json", "")])
 @json_option()
 def cache_info(as_json: bool) -> None:
     """Show where the compiled kernels are and how much they take."""

@@ -119,8 +119,5 @@ def _print(report: ClassificationReport, what: str, loss: float) -> None:
     click.echo("\nConfusion matrix (rows: true class, columns: predicted class)\n")
     print_columns(
         ("", *map(str, range(n_classes))),
-        [
-            (str(index), *(f"{count}" if count else "." for count in row))
-            for index, row in enumerate(report.confusion)
-        ],
+        [(str(index), *(f"{count}" if count else "." for count in row)) for index, row in enumerate(report.confusion)],
     )

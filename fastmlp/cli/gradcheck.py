@@ -49,9 +49,7 @@ if TYPE_CHECKING:
 @data_option()
 @max_bytes_option()
 @option(DATA, "--samples", type=WholeNumber(1), default=100, help="Training samples to take the loss over.")
-@option(
-    DATA, "--checks", type=WholeNumber(1), default=100, help="Parameters to compare per array, at random."
-)
+@option(DATA, "--checks", type=WholeNumber(1), default=100, help="Parameters to compare per array, at random.")
 @json_option()
 @click.pass_context
 def gradcheck(

@@ -35,9 +35,7 @@ def inspect(model: Path, as_json: bool) -> None:
     record = run_record(model)
     layers = _layers(network)
     if as_json:
-        print_json(
-            {"command": "inspect", **_description(network), "layers": layers, "training": record or None}
-        )
+        print_json({"command": "inspect", **_description(network), "layers": layers, "training": record or None})
         return
     print_fields(_fields(network))
     click.echo()
@@ -121,18 +119,12 @@ def _training_fields(record: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{data['name']}, {data['train_samples']:,} samples, fingerprint {data['fingerprint'][:16]}",
             )
         )
-        schedule = (
-            f"{settings['schedule']} schedule, momentum {settings['momentum']:g}, l2 {settings['l2']:g}"
-        )
-        fields.append(
-            ("Descent", f"batch {settings['batch_size']}, rate {settings['learning_rate']:g}, {schedule}")
-        )
+        schedule = f"{settings['schedule']} schedule, momentum {settings['momentum']:g}, l2 {settings['l2']:g}"
+        fields.append(("Descent", f"batch {settings['batch_size']}, rate {settings['learning_rate']:g}, {schedule}"))
         fields.append(("Epochs", f"{result['epochs']} in {seconds(result['training_seconds'])}"))
         fields.append(("Test accuracy", percent(result["test_accuracy"])))
         fields.append(("Machine", f"{record['machine']['cpu']}, {result['threads']} threads"))
-        fields.append(
-            ("Versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
-        )
+        fields.append(("Versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())))
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
     return fields

@@ -98,9 +98,7 @@ class TrainingDisplay:
 
 def is_terminal() -> bool:
     """Tell whether stderr is a terminal on which a line can be overwritten."""
-    return (
-        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    )
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def rich_live(preferences: Preferences) -> Any:
@@ -109,9 +107,7 @@ def rich_live(preferences: Preferences) -> Any:
     from rich.live import Live
 
     console = Console(file=sys.stderr, no_color=preferences.color_flag() is False, highlight=False)
-    return Live(
-        console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-    )
+    return Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
 def _describe(progress: Progress) -> list[str]:

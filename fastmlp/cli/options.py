@@ -210,12 +210,8 @@ def _descent_options() -> Sequence[Decorator]:
             default=DEFAULTS.l2,
             help="Weight of the penalty l2/2 times the sum of the squared weights.",
         ),
-        option(
-            TRAINING, "--drop-last", is_flag=True, help="Skip the last batch of an epoch if it is incomplete."
-        ),
-        option(
-            TRAINING, "--no-shuffle", is_flag=True, help="Take the samples in their own order every epoch."
-        ),
+        option(TRAINING, "--drop-last", is_flag=True, help="Skip the last batch of an epoch if it is incomplete."),
+        option(TRAINING, "--no-shuffle", is_flag=True, help="Take the samples in their own order every epoch."),
         threads_option(TRAINING),
     )
 

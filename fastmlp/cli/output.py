@@ -16,16 +16,13 @@ SCHEMA_VERSION = 1
 def printable(text: str) -> str:
     """Return `text` safe to show on a terminal: control characters and undecodable bytes escaped."""
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document with the version of its schema; numbers that are not finite become null."""
-    click.echo(
-        json.dumps(json_ready({"schema_version": SCHEMA_VERSION} | document), indent=2, allow_nan=False)
-    )
+    click.echo(json.dumps(json_ready({"schema_version": SCHEMA_VERSION} | document), indent=2, allow_nan=False))
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:

@@ -174,9 +174,7 @@ class HiddenLayers(_ParamType):
 
     name = "N,N,.."
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Return the widths or fail with one line."""
         if isinstance(value, tuple):
             return value

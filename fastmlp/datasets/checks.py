@@ -32,9 +32,7 @@ def as_features(raw: RawArray) -> npt.NDArray[Any]:
     """
     origin, values = raw
     if values.ndim < 2:
-        raise data_error(
-            origin, "features need a row per sample", got=f"shape {values.shape}", expected="(n, d)"
-        )
+        raise data_error(origin, "features need a row per sample", got=f"shape {values.shape}", expected="(n, d)")
     rows = values.reshape(len(values), -1)
     is_bytes = rows.dtype == np.uint8 or (rows.dtype.kind != "f" and rows.min() >= 0 and rows.max() <= 255)
     if is_bytes:
@@ -46,8 +44,7 @@ def as_features(raw: RawArray) -> npt.NDArray[Any]:
         row, column = divmod(int(finite.argmin()), X.shape[1])
         raise data_error(
             origin,
-            "contains NaN/infinity or a value too large for float32 "
-            f"(row {row}, column {column}: {rows[row, column]})",
+            f"contains NaN/infinity or a value too large for float32 (row {row}, column {column}: {rows[row, column]})",
         )
     return X
 
@@ -62,9 +59,7 @@ def as_labels(raw: RawArray) -> npt.NDArray[np.int64]:
     """
     origin, labels = raw
     if labels.ndim != 1:
-        raise data_error(
-            origin, "labels must be one number per sample", got=f"shape {labels.shape}", expected="(n,)"
-        )
+        raise data_error(origin, "labels must be one number per sample", got=f"shape {labels.shape}", expected="(n,)")
     # NaN fails each comparison; the limit is a float64 because float16 cannot hold it
     valid = (labels >= 0) & (labels < np.float64(_MAX_CLASSES)) & (labels == np.floor(labels))
     if not valid.all():

@@ -128,9 +128,7 @@ def _read_header(stream: BufferedIOBase, path: Path) -> tuple[bytes, np.dtype[An
     return magic + sizes, np.dtype(_DTYPES[type_code]), shape
 
 
-def read_idx_folder(
-    folder: Path, *, max_bytes: int, checksums: Mapping[str, str] | None = None
-) -> dict[str, RawArray]:
+def read_idx_folder(folder: Path, *, max_bytes: int, checksums: Mapping[str, str] | None = None) -> dict[str, RawArray]:
     """Read the four IDX files of a folder.
 
     Parameters

@@ -110,9 +110,7 @@ def _read_rows(path: Path, image_shape: tuple[int, int], max_bytes: int) -> npt.
     return rows
 
 
-def _read_picture(
-    path: Path, image_shape: tuple[int, int], invert: bool
-) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def _read_picture(path: Path, image_shape: tuple[int, int], invert: bool) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Return the picture's pixels, uint8 (height, width), and notes for the user."""
     from PIL import Image
 

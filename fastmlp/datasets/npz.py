@@ -93,9 +93,7 @@ def read_npz(path: Path, choices: Sequence[tuple[str, ...]], *, max_bytes: int) 
             raise data_error(path, f"not a readable .npz (zip) archive: {error}") from error
 
 
-def _members(
-    archive: zipfile.ZipFile, path: Path, choices: Sequence[tuple[str, ...]]
-) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, path: Path, choices: Sequence[tuple[str, ...]]) -> dict[str, zipfile.ZipInfo]:
     names = sorted(member.filename.removesuffix(".npy") for member in archive.infolist())
     if names not in [sorted(choice) for choice in choices]:
         expected = ", or ".join(_enumerate(choice) for choice in choices)
@@ -103,9 +101,7 @@ def _members(
         raise data_error(path, f"expected arrays {expected}, found {found}")
     for member in archive.infolist():
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise data_error(
-                path, f"unknown zip compression {member.compress_type}", expected="stored or deflate"
-            )
+            raise data_error(path, f"unknown zip compression {member.compress_type}", expected="stored or deflate")
     return {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
 
 

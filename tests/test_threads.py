@@ -1,0 +1,500 @@
+"""Threads: calls from several of them, forks, exceptions and Ctrl-C; nothing hangs, leaks or stays changed.
+
+Whatever could hang or kill the process runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import engine
+from fastmlp.errors import TrainingInterrupted
+from fastmlp.network import Network
+from fastmlp.system import usable_cpus
+from fastmlp.team_size import TeamSize
+from fastmlp.training import Progress, train
+from tests.processes import run_python, run_script
+from tests.small_data import Samples, make_network, pixels, same_bits, table
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """See that a test ends with the threads that it began with."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 10
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
+
+
+@pytest.fixture(autouse=True)
+def subnormal_numbers_are_kept() -> Iterator[None]:
+    """Kernels flush subnormal numbers to zero; it must not stay so in the caller's thread."""
+    yield
+    assert subnormals_work()
+
+
+def subnormals_work() -> bool:
+    """Whether this thread computes with subnormal numbers."""
+    tiny = np.array([np.finfo(np.float32).tiny])
+    return bool((tiny / 2 > 0).all() and (tiny / 2 * 2 == tiny).all())
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """What a callback raises."""
+
+
+# Several callers
+
+
+def test_concurrent_predictions_on_one_network() -> None:
+    samples = pixels(1500, 300)
+    network = make_network(samples, 64)
+    expected = network.copy().predict_proba(samples.X, threads=1).tobytes()
+
+    def predict(threads: int) -> bool:
+        return network.predict_proba(samples.X, threads=1 + threads % 3).tobytes() == expected
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(predict, range(40)))
+
+
+def test_concurrent_trainings() -> None:
+    samples = pixels(200, 60)
+    expected = trained(samples)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(trained, samples, threads=1 + i % 3) for i in range(12)]
+        assert all(same_bits(future.result(), expected) for future in futures)
+
+
+def trained(samples: Samples, **options: Any) -> Network:
+    """Train a network of its own for each call."""
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+    train(network, samples.X, samples.y, **({"epochs": 2, "threads": 1} | options))
+    return network
+
+
+def test_predicting_while_training_sees_the_network_before_or_after() -> None:
+    samples = table(400, 60)
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+    before = network.predict_proba(samples.X[:50]).tobytes()
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def predict() -> None:
+        while not done.is_set():
+            seen.add(network.predict_proba(samples.X[:50]).tobytes())
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(predict) for _ in range(2)]
+        train(network, samples.X, samples.y, epochs=20, threads=2)
+        done.set()
+        for future in futures:
+            future.result()
+    assert seen <= {before, network.copy().predict_proba(samples.X[:50]).tobytes()}
+
+
+def test_two_trainings_of_one_network_do_not_crash() -> None:
+    """Which result stays is not defined, but it is one of a training."""
+    samples = pixels(200, 60)
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+    start = network.copy()
+    options: dict[str, Any] = {"epochs": 5, "threads": 2}
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(train, network, samples.X, samples.y, **options) for _ in range(2)]:
+            future.result()
+    once, twice = start.copy(), start.copy()
+    train(once, samples.X, samples.y, **options)
+    for _ in range(2):
+        train(twice, samples.X, samples.y, **options)
+    assert same_bits(network, once) or same_bits(network, twice)
+
+
+# The number of threads
+
+
+def test_more_threads_than_processors() -> None:
+    samples = pixels(200, 100)
+    network = make_network(samples, 600, 40)
+    threads = usable_cpus() + 5
+    history = train(network, samples.X, samples.y, epochs=1, threads=threads)
+    assert history.threads == min(threads, engine.useful_threads(network.model()))
+    assert network.predict(samples.X, threads=1000).shape == (200,)
+
+
+def test_threads_without_work_are_not_started() -> None:
+    samples = table(20, 3, 2)
+    network = make_network(samples, 2)
+    assert train(network, samples.X, samples.y, epochs=1, threads=64).threads == engine.useful_threads(network.model())
+
+
+def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that wait for one that never comes would wait for ever."""
+    start, count = threading.Thread.start, 0
+
+    def start_two(self: threading.Thread) -> None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    samples = pixels(200, 100)
+    network = make_network(samples, 600)
+    before = network.copy()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_two)
+        with pytest.raises(RuntimeError, match="could not start 4 threads at the same time; ask for fewer"):
+            train(network, samples.X, samples.y, epochs=1, threads=4)
+    assert same_bits(network, before)
+
+
+def test_team_size_follows_the_speed() -> None:
+    """All threads to begin with; a smaller team is tried now and then, and taken if it is faster."""
+    quiet, busy, fixed = TeamSize(8, adaptive=True), TeamSize(8, adaptive=True), TeamSize(8, adaptive=False)
+    tried = set()
+    for _ in range(300):
+        for team, speed in ((quiet, quiet.current), (busy, 1 / busy.current), (fixed, 1.0)):
+            tried.add(team.current)
+            team.record(team.current, speed)
+    assert (quiet.best, busy.best, fixed.best) == (8, 1, 8)
+    assert fixed.sizes == [8]
+    assert {8, 4, 2, 1} <= tried
+    for _ in range(300):  # the neighbour is gone
+        busy.record(busy.current, busy.current)
+    assert busy.best == 8
+
+
+SMALL_RUN = """
+import numpy as np
+from fastmlp.network import Network
+from fastmlp.training import train
+from fastmlp.system import usable_cpus
+
+random = np.random.default_rng(0)
+X, y = random.integers(0, 256, (300, 100), np.uint8), random.integers(0, 10, 300)
+network = Network((100, 200, 40, 10), mean=127.0, std=70.0, activation="tanh")
+
+def learn(**options):
+    network = Network((100, 200, 40, 10), mean=127.0, std=70.0, activation="tanh")
+    history = train(network, X, y, epochs=2, validation=(X, y), **options)
+    network.predict_proba(np.resize(X, (3000, 100)))
+    return b"".join(array.tobytes() for array in network.weights)
+
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
+def test_one_processor_by_affinity() -> None:
+    run_script(
+        f"""{SMALL_RUN}
+import os
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+assert usable_cpus() == 1
+assert learn() == learn(threads=1) == learn(threads=2) == learn(threads=4)
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"OMP_THREAD_LIMIT": "1", "OMP_NUM_THREADS": "1"},
+        {"OMP_DYNAMIC": "true", "OMP_NUM_THREADS": "16"},
+    ],
+    ids=["limit", "dynamic"],
+)
+def test_other_libraries_settings_of_threads_do_no_harm(variables: dict[str, Any]) -> None:
+    """The team is of threads of our own, so no limit of OpenMP can leave it waiting for one that never comes."""
+    run_script(f"{SMALL_RUN}\nassert learn() == learn(threads=1) == learn(threads=3)", **variables)
+
+
+# Forks and processes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 on: threads and fork
+def test_children_and_grandchildren_train_and_predict() -> None:
+    """With OpenMP a child is killed at its first parallel call, and a grandchild hangs."""
+    run_script(
+        f"""{SMALL_RUN}
+import os
+expected = learn(threads=2)
+
+def generation(n):
+    child = os.fork()
+    if child == 0:
+        same = learn(threads=2) == expected == learn()
+        os._exit(0 if same and (n == 0 or generation(n - 1) == 0) else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+assert generation(1) == 0
+assert learn(threads=2) == expected
+"""
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_fork_while_another_thread_trains() -> None:
+    run_script(
+        f"""{SMALL_RUN}
+import os, threading
+expected = learn(threads=2)
+thread = threading.Thread(target=lambda: [learn(threads=2) for _ in range(20)])
+thread.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if learn(threads=2) == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+thread.join()
+"""
+    )
+
+
+WORKER = """
+import multiprocessing
+
+def work(seed):
+    import numpy as np
+    from fastmlp.network import Network
+    from fastmlp.training import train
+    X, y = np.random.default_rng(0).random((60, 8)), np.arange(60) % 3
+    network = Network((8, 40, 3), seed=seed)
+    train(network, X, y, epochs=2, threads=2)
+    return network
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        networks = pool.map(work, [1, 2, 1, 2])
+    assert all((a == b).all() for a, b in zip(networks[0].weights, networks[2].weights))
+    assert not (networks[0].weights[0] == networks[1].weights[0]).all()
+    assert all((a == b).all() for a, b in zip(networks[1].weights, work(2).weights))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_worker_processes_train_and_send_networks_back(method: str, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(WORKER.replace("{method}", method))
+    run_python(str(tmp_path / "main.py"))
+
+
+# Exceptions and Ctrl-C
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("at_step", [0, 1, 4, 11])
+def test_an_exception_in_the_callback_stops_the_training_and_keeps_what_was_learnt(at_step: int, threads: int) -> None:
+    samples = pixels(200, 60)
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+    before = network.copy()
+    reports: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        reports.append(progress.step)
+        if progress.step >= at_step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(
+            network, samples.X, samples.y, epochs=100, batch_size=50, threads=threads, progress=stop,
+            validation=(samples.X, samples.y), validations_per_epoch=4,
+        )  # fmt: skip
+    assert reports[-1] >= at_step
+    assert same_bits(network, before) == (reports[-1] == 0)
+    for array in network.weights:
+        assert np.isfinite(array).all()
+    assert np.isfinite(train(network, samples.X, samples.y, epochs=1, threads=threads).batch_loss).all()
+
+
+def test_a_callback_may_train_and_predict() -> None:
+    samples = pixels(100, 30)
+    inner: list[Network] = []
+
+    def nested(progress: Progress) -> None:
+        if not inner:
+            inner.append(trained(samples, threads=2))
+            assert len(inner[0].predict(samples.X)) == 100
+
+    outer = trained(samples, threads=2, progress=nested)
+    assert same_bits(outer, inner[0])
+
+
+def test_subnormals_are_kept_in_callbacks() -> None:
+    samples = pixels(100, 30)
+    kept: list[bool] = []
+    trained(samples, progress=lambda _: kept.append(subnormals_work()))
+    assert kept
+    assert all(kept)
+
+
+def test_a_keyboard_interrupt_is_told_as_what_it_is() -> None:
+    samples = pixels(200, 60)
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(
+            network, samples.X, samples.y, epochs=100, batch_size=50, progress=interrupt,
+            validation=(samples.X, samples.y), validations_per_epoch=4,
+        )  # fmt: skip
+    history = caught.value.history
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert history.interrupted
+    assert 0 < len(history.batch_loss) < 400
+    assert np.isfinite(history.batch_loss).all()
+    assert history.epochs == len(history.batch_loss) // 4
+    assert history.samples == 50 * len(history.batch_loss)
+
+
+INTERRUPTED = """
+import faulthandler, os, signal, threading, time
+import numpy as np
+from fastmlp.errors import TrainingInterrupted
+from fastmlp.network import Network
+from fastmlp.training import train
+
+faulthandler.dump_traceback_later(90, exit=True)
+random = np.random.default_rng(0)
+X, y = random.integers(0, 256, (4000, 784), np.uint8), random.integers(0, 10, 4000)
+work_at_signal = None
+
+def handle(number, frame):
+    global work_at_signal
+    work_at_signal = time.process_time()
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, handle)
+
+def interrupted(layers, delay, threads, **options):
+    network = Network(layers, mean=127.0, std=70.0)
+    before = network.copy()
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        train(network, X, y, epochs=1000, learning_rate=1e-3, threads=threads, **options)
+    except TrainingInterrupted as stopped:
+        work = time.process_time() - work_at_signal
+        history = stopped.history
+    timer.join()
+    assert threading.active_count() == 1
+    # in seconds of work, not of waiting for a busy machine: half a second of each thread
+    assert work < 0.5 * threads, work
+    assert history.interrupted and np.isfinite(history.batch_loss).all()
+    assert all(np.isfinite(weight).all() for weight in network.weights)
+    same = all((a == b).all() for a, b in zip(network.weights, before.weights))
+    assert same == (len(history.batch_loss) == 0)
+    return len(history.batch_loss)
+
+train(Network((784, 8, 10)), X[:64], y[:64], epochs=1, validation=(X[:64], y[:64]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill")
+@pytest.mark.parametrize("layers", [(784, 64, 10), (784, 512, 512, 10), (784, 10)], ids=str)
+def test_ctrl_c_stops_within_half_a_second_of_work(layers: tuple[int, ...]) -> None:
+    run_script(
+        f"""{INTERRUPTED}
+layers = {layers}
+steps = [interrupted(layers, 0.05 * i, 1 + i % 3, batch_size=32) for i in range(1, 7)]
+steps.append(interrupted(layers, 0.3, 2, batch_size=128, validation=(X, y), validations_per_epoch=2))
+assert max(steps) > 0
+"""
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs os.kill")
+def test_ctrl_c_stops_a_prediction() -> None:
+    """Also on one thread: a kernel in the caller's own thread could not be interrupted."""
+    run_script(
+        f"""{INTERRUPTED}
+network = Network((784, 1024, 1024, 10))
+many = np.resize(X, (200_000, 784))
+for threads in (1, 2):
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        network.predict(many, threads=threads)
+        raise SystemExit("was not interrupted")
+    except KeyboardInterrupt:
+        work = time.process_time() - work_at_signal
+    timer.join()
+    assert threading.active_count() == 1
+    assert work < 0.5 * threads, work
+"""
+    )
+
+
+def test_a_program_may_end_during_a_training_in_another_thread() -> None:
+    """The interpreter waits for the training's threads, or takes them down; it must not hang or crash."""
+    run_script(
+        """
+import os, signal, threading, time
+import numpy as np
+from fastmlp.network import Network
+from fastmlp.training import train
+
+X, y = np.random.default_rng(0).random((2000, 100)), np.arange(2000) % 10
+network = Network((100, 64, 64, 10))
+started = threading.Event()
+thread = threading.Thread(
+    target=train, args=(network, X, y), daemon=True,
+    kwargs={"epochs": 10**6, "threads": 2, "learning_rate": 1e-4, "progress": lambda p: p.step and started.set()},
+)
+thread.start()
+assert started.wait(60)
+""",
+        expect=None,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("at_submission", range(6))
+def test_ctrl_c_while_threads_are_started_leaves_none_waiting(
+    monkeypatch: pytest.MonkeyPatch, at_submission: int
+) -> None:
+    """Interrupt the caller's thread at each of the moments when it hands work to the threads."""
+    samples = pixels(200, 60)
+    network = make_network(samples, 70, 40, activation="tanh", n_classes=10)
+    submit, count, caller = ThreadPoolExecutor.submit, 0, threading.current_thread()
+
+    def interrupted(self: ThreadPoolExecutor, *arguments: Any) -> Any:
+        nonlocal count
+        if threading.current_thread() is caller:
+            count += 1
+            if count == at_submission + 1:
+                if at_submission % 2:
+                    submit(self, *arguments)
+                raise KeyboardInterrupt
+        return submit(self, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(TrainingInterrupted):
+        train(network, samples.X, samples.y, epochs=1000, batch_size=20, threads=3)
+    assert count > at_submission
+
+
+def test_workers_report_the_error_of_a_call() -> None:
+    def fail() -> None:
+        raise Stopped
+
+    calls: list[Callable[[], object]] = [fail, lambda: None]
+    with engine.Workers(2) as workers:
+        with pytest.raises(Stopped):
+            workers.run(calls, lambda: None, lambda: None)
+        workers.run([lambda: None], lambda: None, lambda: None)  # and go on
