@@ -1,0 +1,29 @@
+"""Speed counts for nothing without accuracy: real networks on real digits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastmlp
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_five_epochs_of_mnist(momentum: float) -> None:
+    """20,000 images, 5 epochs, one hidden layer of 64: above 95.5 % on the test set, as the mean over three seeds."""
+    mnist = fastmlp.load_dataset("mnist", n_train=20_000)
+    accuracies = []
+    for seed in range(3):
+        network = fastmlp.Network((784, 64, 10), seed=seed, mean=mnist.mean, std=mnist.std)
+        fastmlp.train(
+            network,
+            mnist.X_train,
+            mnist.y_train,
+            epochs=5,
+            learning_rate=0.1 if momentum == 0 else 0.02,
+            momentum=momentum,
+            schedule="linear",
+            seed=seed,
+        )
+        accuracies.append(network.evaluate(mnist.X_test, mnist.y_test).accuracy)
+    assert np.mean(accuracies) > 0.955, accuracies
