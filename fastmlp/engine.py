@@ -21,8 +21,9 @@ from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_z
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 
-# Samples that a thread predicts at a time: their activations stay in the second-level cache up to some hundred units.
-PREDICT_ROWS = 256
+# Samples that a thread predicts at a time: what is gathered of them stays in the second-level cache. Measured at
+# 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
+PREDICT_ROWS = 64
 
 # Below this many multiply-adds a second thread takes longer to start than it saves.
 _PARALLEL_WORK = 20_000_000
