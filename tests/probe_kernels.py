@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, tile
+from fastmlp.kernels import dense, tile
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -114,12 +114,6 @@ def largest_and_rectified(a, b, out, block):
 def dense_product(a, w, z, rows, inputs):
     """Run the forward product of a dense layer; its machine code is looked at."""
     dense.forward(a, 0, rows, rows, inputs, w, 0, 0, z, 0)
-
-
-@entry_kernel
-def skipping_product(a, nonzero, w, z, rows, inputs):
-    """Run the forward product that skips the background; its machine code is looked at."""
-    background.forward(a, rows, rows, inputs, nonzero, w, 0, 0, z, 0, z, 0)
 
 
 @entry_kernel

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from fastmlp import Progress
+from fastmlp.errors import FastmlpError
 from fastmlp.report import runner
 from fastmlp.report.experiments import Protocol, choose
 from fastmlp.report.jobs import Job
@@ -150,8 +151,8 @@ def test_a_killed_worker_costs_its_own_job_only(tmp_path: Path) -> None:
                     os.kill(child.pid, signal.SIGKILL)
 
     witness = Killer()
-    plan = plan_in(tmp_path / "report", workers=2)
-    with pytest.raises(IncompleteError, match=r"of 5 pieces of work failed.*SIGKILL, maybe out of memory.*--resume"):
+    plan = plan_in(tmp_path / "report", workers=2, seeds=1)
+    with pytest.raises(IncompleteError, match=r"of 3 pieces of work failed.*SIGKILL, maybe out of memory.*--resume"):
         run(plan, small_mnist(), witness, resume=False)
     assert witness.victim in witness.failures
     assert 1 <= len(witness.failures) <= 2
@@ -163,13 +164,13 @@ def test_a_killed_worker_costs_its_own_job_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_job_that_fails_is_told_and_the_others_go_on(tmp_path: Path, workers: int) -> None:
-    plan = plan_in(tmp_path / "report", workers)
-    (plan.runs / "default-seed1.json").mkdir()  # cannot be replaced by a file
+    plan = plan_in(tmp_path / "report", workers, seeds=1)
+    (plan.runs / "momentum-seed0.json").mkdir()  # cannot be replaced by a file
     witness = Witness()
-    with pytest.raises(IncompleteError, match="1 of 5 pieces of work failed; the first: default-seed1: "):
+    with pytest.raises(IncompleteError, match="1 of 3 pieces of work failed; the first: momentum-seed0: "):
         run(plan, small_mnist(), witness, resume=False)
-    assert list(witness.failures) == ["default-seed1"]
-    assert len(witness.finished_jobs) == 4
+    assert list(witness.failures) == ["momentum-seed0"]
+    assert len(witness.finished_jobs) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -181,7 +182,7 @@ def test_an_interrupt_ends_it_and_keeps_what_is_done(tmp_path: Path, workers: in
                 raise KeyboardInterrupt
 
     witness = Interrupter()
-    plan = plan_in(tmp_path / "report", workers)
+    plan = plan_in(tmp_path / "report", workers, seeds=1)
     with pytest.raises(KeyboardInterrupt):
         run(plan, small_mnist(), witness, resume=False)
     assert not multiprocessing.active_children()
@@ -190,12 +191,15 @@ def test_an_interrupt_ends_it_and_keeps_what_is_done(tmp_path: Path, workers: in
     assert not set(rest.jobs) & set(witness.finished_jobs)
 
 
-def test_a_run_killed_at_any_moment_can_be_resumed(alone: tuple[Plan, Results], tmp_path: Path) -> None:
-    """The whole command, its workers included, killed twice, with more and more results there."""
+@pytest.mark.parametrize("moments", [(2,), pytest.param((0, 1, 2, 3, 4, 5), marks=pytest.mark.nightly)], ids=str)
+def test_a_run_killed_at_any_moment_can_be_resumed(
+    alone: tuple[Plan, Results], tmp_path: Path, moments: tuple[int, ...]
+) -> None:
+    """The whole command, its workers included, killed when so many results are there."""
     folder = tmp_path / "report"
     command = [sys.executable, "-m", "fastmlp", "reproduce", "--only", ",".join(NAMES), "--seeds", "2", "--epochs", "2"]
     command += ["--n-train", "200", "--output", str(folder), "--resume", "--json"]
-    for results in (1, 3):
+    for results in moments:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while len(list(folder.glob("runs/*seed?.json"))) + len(list(folder.glob("runs/*gradients.json"))) < results:
