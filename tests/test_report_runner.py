@@ -247,5 +247,5 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr(runner.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(Exception, match="disk full: needs"):
+    with pytest.raises(FastmlpError, match="disk full: needs"):
         run(plan_in(tmp_path / "report"), small_mnist(), Witness(), resume=False)
