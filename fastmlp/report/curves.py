@@ -47,15 +47,8 @@ def validation_curve(records: Sequence[TrainingRecord], quantity: str) -> Curve:
     values = _padded([getattr(record, quantity) for record in records])
     longest = max(records, key=lambda record: len(record.step))
     complete = min(len(record.step) for record in records)
-    with np.errstate(all="ignore"):
-        mean = np.nanmean(values, axis=0)
-        return Curve(
-            longest.step.astype(np.float64),
-            mean,
-            np.nanmin(values, axis=0),
-            np.nanmax(values, axis=0),
-            complete,
-        )
+    low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    return Curve(longest.step.astype(np.float64), _mean(values), low, high, complete)
 
 
 def training_loss_curve(records: Sequence[TrainingRecord]) -> Curve:
@@ -65,17 +58,25 @@ def training_loss_curve(records: Sequence[TrainingRecord]) -> Curve:
     """
     means = _padded([record.loss_mean for record in records])
     squares = _padded([np.square(record.loss_mean) + np.square(record.loss_deviation) for record in records])
-    with np.errstate(all="ignore"):
-        mean = np.nanmean(means, axis=0)
-        deviation = np.sqrt(np.maximum(np.nanmean(squares, axis=0) - np.square(mean), 0.0))
+    with np.errstate(invalid="ignore"):  # infinite losses of a diverged training
+        mean = _mean(means)
+        deviation = np.sqrt(np.maximum(_mean(squares) - np.square(mean), 0.0))
     starts = np.arange(means.shape[1]) * AVERAGED_STEPS
     ends = np.minimum(starts + AVERAGED_STEPS, max(record.steps for record in records))
     complete = min(len(record.loss_mean) for record in records)
     return Curve((starts + 1 + ends) / 2.0, mean, np.maximum(mean - deviation, 0.0), mean + deviation, complete)
 
 
+def _mean(table: Array) -> Array:
+    """Mean of each column over what is known; NaN where nothing is."""
+    known = ~np.isnan(table)
+    count = known.sum(axis=0)
+    total = np.where(known, table, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def _padded(rows: Sequence[Array]) -> Array:
-    """Rows of different lengths below each other, filled up with NaN; at least one column has a number in it."""
+    """Rows of different lengths below each other, filled up with NaN."""
     table = np.full((len(rows), max(len(row) for row in rows)), np.nan)
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row

@@ -189,7 +189,7 @@ def compact_path(path: str) -> str:
         elif (new_x, new_y) != (x, y):
             parts.append(f"{(new_x - x) / 10:g} {(new_y - y) / 10:g} ")
         x, y = new_x, new_y
-    return re.sub(r" (?=[-z]|$)|l(?=M|z|$)", "", "".join(parts))
+    return re.sub(r" (?=[-zM]|$)|l(?=M|z|$)", "", "".join(parts))
 
 
 def _as_variable(match: re.Match[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastmlp.report.experiments import Experiment
+from fastmlp.report.experiments import TASKS, Experiment
 from fastmlp.report.judgement import Verdict
 from fastmlp.report.markup import Markup, tag
 from fastmlp.report.plan import Plan
@@ -53,6 +53,23 @@ class Findings:
     def of_task(self, task: str) -> dict[str, Experiment]:
         """The experiments that belong to a task."""
         return {name: each for name, each in self.plan.experiments.items() if task in each.tasks}
+
+    @property
+    def sections(self) -> list[str]:
+        """Tasks that have a section: those with an experiment of their own, and one for each that would have none.
+
+        The second task always has one: it is also about the pixels and about the gradients of all networks.
+        """
+        experiments = self.plan.experiments.values()
+        tasks = {"task2", *(each.tasks[0] for each in experiments if len(each.tasks) == 1)}
+        for each in experiments:
+            if not tasks.intersection(each.tasks):
+                tasks.add(each.tasks[0])
+        return [task for task in TASKS if task in tasks]
+
+    def home(self, experiment: Experiment) -> str:
+        """The task in whose section the figures of an experiment are: the first that has one."""
+        return next(task for task in experiment.tasks if task in self.sections)
 
     def records(self, name: str) -> Sequence[TrainingRecord]:
         """The trainings of an experiment, one per seed."""

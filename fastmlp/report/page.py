@@ -15,6 +15,14 @@ TITLE = "Back-propagation on MNIST, measured"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
+_TASKS = {
+    "task2": ("task-2", "Task 2: basic network", basic.task_2),
+    "task3": ("task-3", "Task 3: tricks", tasks.task_3),
+    "task4": ("task-4", "Task 4: topology", tasks.task_4),
+    "own": ("own", "Further experiments", tasks.own),
+}
+
+
 def render(findings: Findings, background: dict[str, Any]) -> str:
     """Write the whole page.
 
@@ -25,21 +33,12 @@ def render(findings: Findings, background: dict[str, Any]) -> str:
     background : dict
         Machine, versions and data, see `fastmlp.report.build`.
     """
-    present = [task for task in ("task2", "task3", "task4") if findings.of_task(task)]
-    writers = {"task2": basic.task_2, "task3": tasks.task_3, "task4": tasks.task_4}
     sections: list[tuple[str, str, Markup | None]] = [
         ("summary", "Summary", overview.summary(findings)),
         ("protocol", "Protocol", overview.protocol(findings)),
         ("task-1", "Task 1: mathematics", mathematics.task_1()),
+        *((name, title, write(findings)) for name, title, write in (_TASKS[task] for task in findings.sections)),
     ]
-    names = {"task2": "Task 2: basic network", "task3": "Task 3: tricks", "task4": "Task 4: topology"}
-    # without its network the first part of task 2 still stands: the pixels, and the gradients of all networks
-    sections += [
-        (task.replace("task", "task-"), names[task], writers[task](findings))
-        for task in dict.fromkeys(["task2", *present])
-    ]
-    if findings.of_task("own"):
-        sections.append(("own", "Further experiments", tasks.own(findings)))
     sections += [
         ("claims", "The nine claims", verdicts.verdicts(findings)),
         ("insight", "Weights and mistakes", insight.insight(findings)),

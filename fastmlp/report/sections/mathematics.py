@@ -53,7 +53,7 @@ BATCH = (
         "Forward, layer by layer; X has a row per image. The first layer skips pixels that are 0: with "
         "x = β + s, where s is 0 for them, the product with β is the same for all images.",
         ("Z = X W + b ; A = f ( Z )", "X W + b = S W + ( beta W + b )"),
-        ("dense.forward", "background.forward", "activation.activate"),
+        ("dense.forward", "propagation.forward_background", "activation.activate"),
     ),
     Equation(
         "Logits, softmax and the mean cross-entropy of the B images, y being the labels as unit vectors. The largest "

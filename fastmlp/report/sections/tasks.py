@@ -36,8 +36,8 @@ def task_3(findings: Findings) -> Markup:
             *comparison(findings, "chain", chain),
             results_table(findings, chain),
         ]
-    for name, experiment in experiments.items():
-        if name != "default":
+    for experiment in experiments.values():
+        if findings.home(experiment) == "task3":
             parts += experiment_block(findings, experiment)
     return section("task-3", "Task 3: tricks of the trade", *parts)
 
@@ -49,13 +49,15 @@ def task_4(findings: Findings) -> Markup:
         paragraph(
             "All networks of this task use the tricks at the end of the chain: improved sigmoid, improved "
             "initialisation, momentum 0.9 with learning rate 0.02. ",
-            code("all-tricks"),
-            " is the one with 64 hidden units.",
+            tag("a", code("all-tricks"), href="#experiment-all-tricks") if "all-tricks" in experiments else None,
+            " is the one with 64 hidden units." if "all-tricks" in experiments else None,
         ),
         *comparison(findings, "task4", experiments),
         results_table(findings, experiments),
     ]
     for name, experiment in experiments.items():
+        if findings.home(experiment) != "task4":
+            continue
         parts += experiment_block(findings, experiment)
         parts.append(paragraph(f"Parameters: {parameter_sum(findings.sizes(experiment))}."))
         parts += [remark(findings, experiment) for remark in _REMARKS.get(name, ())]
@@ -75,8 +77,8 @@ def _ten_layers(findings: Findings, experiment: Experiment) -> Markup | None:
     return paragraph(
         "The original counts 785·64 + 64 + (64·64 + 64)·9 + 64·10 + 64 = "
         f"{785 * 64 + 64 + (64 * 64 + 64) * 9 + 64 * 10 + 64:,}. That is {ORIGINAL_TEN_LAYERS - count} too many: 785 "
-        "inputs and 64 biases count the biases of the first layer twice (64 too many), and the output layer has 10 "
-        "biases, one per class, not 64 (54 too many)."
+        "inputs, one of them for the bias, and 64 biases on top count the biases of the first layer twice (64 too "
+        "many); and the output layer has 10 biases, one per class, not 64 (54 too many)."
     )
 
 
