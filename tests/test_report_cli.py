@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,7 +178,7 @@ def test_a_gradient_check_that_fails_has_its_own_exit_code(
     assert "NOT every one is within" in page
 
 
-def start(output: Path, *arguments: str, **streams: int) -> subprocess.Popen[bytes]:
+def start(output: Path, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
     """Start a run that takes a while."""
     command = [sys.executable, "-m", "fastmlp", "reproduce", "--only", "default,momentum", "--seeds", "50"]
     return subprocess.Popen([*command, "--n-train", "2000", "--output", str(output), *arguments], **streams)

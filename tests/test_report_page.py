@@ -11,7 +11,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -343,7 +343,7 @@ def test_svg_files_are_xml_with_text(made: Made) -> None:
 def test_the_loss_figure_shows_the_numbers() -> None:
     records = [record(seed=0, epochs=2, status="stopped early"), record(seed=1, epochs=3)]
     (axes,) = figures.loss_figure(records).axes
-    lines = {line.get_label(): line for line in axes.lines}
+    lines: dict[str, Any] = {str(line.get_label()): line for line in axes.lines}
     both = np.mean([r.validation_loss[:10] for r in records], axis=0)
     np.testing.assert_allclose(lines["Validation"].get_ydata(), both)
     np.testing.assert_allclose(lines["Training, mean of 10 steps"].get_ydata()[-1], records[1].loss_mean[-1])
@@ -354,7 +354,7 @@ def test_the_loss_figure_shows_the_numbers() -> None:
 
 def test_the_accuracy_figure_shows_percent() -> None:
     (axes,) = figures.accuracy_figure([record()]).axes
-    lines = {line.get_label(): line for line in axes.lines}
+    lines: dict[str, Any] = {str(line.get_label()): line for line in axes.lines}
     np.testing.assert_allclose(lines["Training"].get_ydata(), 100 * record().training_accuracy)
     np.testing.assert_allclose(lines["Validation"].get_ydata(), 100 * record().validation_accuracy)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from fastmlp import Progress
 from fastmlp.errors import FastmlpError
 from fastmlp.report import runner
 from fastmlp.report.experiments import Protocol, choose
-from fastmlp.report.jobs import Job
+from fastmlp.report.jobs import Job, needed_jobs
 from fastmlp.report.plan import Nobody, Plan
 from fastmlp.report.runner import IncompleteError, Results, claim_folder, run
+from fastmlp.report.store import Store
 from fastmlp.report.training_record import TrainingRecord
 from fastmlp.runs import RunFolderError
 from tests.report_data import small_mnist
@@ -135,8 +137,8 @@ def test_resuming_skips_what_is_done(alone: tuple[Plan, Results], monkeypatch: p
 def test_other_epochs_are_other_results(alone: tuple[Plan, Results], tmp_path: Path) -> None:
     plan, _ = alone
     longer = Plan(plan.experiments, 1, Protocol(n_train=200, epochs=3), plan.data, plan.folder, 1)
-    store = runner.Store(longer.runs, longer.protocol, small_mnist().fingerprint)
-    assert all(store.load(job) is None for job in runner.needed_jobs(longer.experiments, 1))
+    store = Store(longer.runs, longer.protocol, small_mnist().fingerprint)
+    assert all(store.load(job) is None for job in needed_jobs(longer.experiments, 1))
 
 
 def test_a_killed_worker_costs_its_own_job_only(tmp_path: Path) -> None:
@@ -246,6 +248,6 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("usage", (), {"free": 1000})
-    monkeypatch.setattr(runner.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(FastmlpError, match="disk full: needs"):
         run(plan_in(tmp_path / "report"), small_mnist(), Witness(), resume=False)
