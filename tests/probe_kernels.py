@@ -17,6 +17,7 @@ from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
 # Rows lie so many elements apart: more than any tile is wide, and odd, so that nothing is aligned by chance.
 STRIDE = 133
 START = 5
+GAP = 77
 
 
 def run(kernel: EntryKernel, *arguments: Any) -> Any:
@@ -67,12 +68,12 @@ def element_wise(a, b, factor, out, size):
     tile.store(out, 10 * size, STRIDE, tile.zeros(a, ROWS, VECTORS))
     tile.store(out, 11 * size, STRIDE, tile.zeros_like(x))
     tile.store(out, 12 * size, STRIDE, tile.load(a, START, 0, ROWS, VECTORS))
-    tile.store(out, 13 * size, STRIDE, tile.load_like(x, b, START, STRIDE))
+    tile.store(out, 13 * size, STRIDE, tile.load_like(x, b, START, STRIDE, 0))
     tile.store(out, 14 * size, STRIDE, tile.load_as(a, b, START, STRIDE, ROWS, VECTORS))
 
 
 @entry_kernel
-def reductions(a, b, words, bytes_, out, numbers, bits):
+def reductions(a, b, bytes_, out, numbers, bits):
     """Products, sums, transposition, conversion and masks, of tiles of several shapes."""
     block = VECTORS * lanes_of(a)
     t = tile.load(a, START, STRIDE, ROWS, VECTORS)
@@ -90,9 +91,21 @@ def reductions(a, b, words, bytes_, out, numbers, bits):
     numbers[3] = tile.get(a, 17)
     tile.put(numbers, 4, a[18])
     bits[0] = tile.nonzero_bits(a, a, START)
-    bits[1] = tile.column_bits(words, 3, np.uint64(0b1010))
-    bits[2] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
-    bits[3] = count_trailing_zeros(np.uint64(0b101000))
+    bits[1] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
+    bits[2] = count_trailing_zeros(np.uint64(0b101000))
+
+
+@entry_kernel
+def blocks_and_bits(a, b, out, words, masks):
+    """Tiles of two blocks of columns that are ``GAP`` apart, and the transposition of bits."""
+    block = VECTORS * lanes_of(a)
+    t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
+    tile.store_blocks(out, 0, 2 * block, block, t)
+    tile.store_blocks(out, 6 * block, 2 * block, block, tile.load_like(t, b, START, STRIDE, GAP))
+    tile.store_blocks(out, 12 * block, 2 * block, block, tile.multiply_add_blocks(t, a, 3, 7, b, 11, GAP))
+    row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, tile.load(a, START, STRIDE, 3, VECTORS))
+    tile.store(out, 18 * block, 0, row)
+    tile.transpose_bits(words, 3, masks, 5)
 
 
 @entry_kernel

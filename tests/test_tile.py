@@ -13,7 +13,7 @@ import pytest
 from fastmlp.kernels.tile import ROWS, VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 from tests import probe_kernels
-from tests.probe_kernels import START, STRIDE
+from tests.probe_kernels import GAP, START, STRIDE
 from tests.small_data import Array
 
 DTYPES = ("float32", "float64")
@@ -104,12 +104,11 @@ class Reductions:
         self.dtype, self.block, self.lanes = np.dtype(dtype), width(dtype), lanes(dtype)
         self.a, self.b = (array.copy() for array in operands(dtype, 1))
         self.a[[START, START + 2, START + self.block - 1]] = [0.0, -0.0, 0.0]
-        self.words = np.random.default_rng(2).integers(0, 16, 40).astype(np.uint32)
         self.bytes = np.arange(len(self.a)).astype(np.uint8)
         size = ROWS * self.block
         out = np.full(5 * size + self.lanes**2, -7.0, dtype)
-        self.numbers, self.bits = np.zeros(5, dtype), np.zeros(4, np.uint64)
-        arguments = self.a, self.b, self.words, self.bytes, out, self.numbers, self.bits
+        self.numbers, self.bits = np.zeros(5, dtype), np.zeros(3, np.uint64)
+        arguments = self.a, self.b, self.bytes, out, self.numbers, self.bits
         probe_kernels.run(probe_kernels.reductions, *arguments)
         self.results = out[: 5 * size].reshape(5, ROWS, self.block)
         self.transposed = out[5 * size :].reshape(self.lanes, self.lanes)
@@ -189,11 +188,10 @@ def test_nonzero_bits(reduced: Reductions) -> None:
 def test_nonzero_bits_counts_nan(reduced: Reductions) -> None:
     a = np.zeros_like(reduced.a)
     a[START + 1] = np.nan
-    bits = np.zeros(4, np.uint64)
+    bits = np.zeros(3, np.uint64)
     arguments = (
         a,
         reduced.b,
-        reduced.words,
         reduced.bytes,
         np.zeros(50_000, a.dtype),
         np.zeros(5, a.dtype),
@@ -203,15 +201,39 @@ def test_nonzero_bits_counts_nan(reduced: Reductions) -> None:
     assert bits[0] == 0b10
 
 
-def test_column_bits(reduced: Reductions) -> None:
-    assert reduced.bits[1] == sum(1 << r for r in range(32) if reduced.words[3 + r] & 0b1010)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiles_of_several_blocks(dtype: str) -> None:
+    a, b = operands(dtype)
+    block = width(dtype)
+    out = np.full(20 * block, -7.0, dtype)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint32), np.zeros(40, np.uint32))
+    x, y = (np.concatenate([rows_of(array[GAP * i :], 3, block) for i in range(2)], axis=1) for array in (a, b))
+    loaded, loaded_like, stepped = out[: 18 * block].reshape(3, 3, 2 * block)
+    np.testing.assert_array_equal(loaded, x)
+    np.testing.assert_array_equal(loaded_like, y)
+    rounding = float(np.finfo(a.dtype).eps) * 8
+    row = np.concatenate([b[11 + GAP * i :][:block] for i in range(2)])
+    np.testing.assert_allclose(stepped, x + np.outer(a[3:24:7], row), rtol=0, atol=rounding)
+    total = np.float64(b[2:5]) @ np.float64(x[:, :block])
+    np.testing.assert_allclose(out[18 * block : 19 * block], total, rtol=0, atol=rounding)
+    assert (out[19 * block :] == -7).all()
+
+
+def test_transpose_bits() -> None:
+    a, b = operands("float32")
+    words = np.random.default_rng(2).integers(0, 2**32, 40, dtype=np.uint64).astype(np.uint32)
+    masks = np.full(40, 7, np.uint32)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, np.zeros(20 * width("float32"), np.float32), words, masks)
+    expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(32)]
+    assert masks[5:37].tolist() == expected
+    assert masks[:5].tolist() + masks[37:].tolist() == [7] * 8
 
 
 def test_scalars(reduced: Reductions) -> None:
     assert reduced.numbers[2] == reduced.lanes
     assert reduced.numbers[3] == reduced.a[17]
     assert reduced.numbers[4] == reduced.a[18]
-    assert reduced.bits[2:].tolist() == [63, 3]
+    assert reduced.bits[1:].tolist() == [63, 3]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,7 +15,7 @@ import numpy as np
 from fastmlp.kernels import background, dense, optimizer, output
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.layout import MICRO_BATCH
+from fastmlp.kernels.layout import MARK, MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
@@ -145,24 +145,45 @@ def receive_gradient(layers, i, options, memory, team, piece):
 
 
 @phase
+def step_background(layer, first, last, options, data, memory, piece, shrink):
+    """The step of the weights and biases of some blocks of the first hidden layer, skipping the background."""
+    block = VECTORS * lanes_of(memory.own)
+    panel = options.capacity * block
+    weights = layer.inputs * block * block
+    words = (piece.samples + MARK - 1) // MARK
+    marked = options.words * WORD
+    background.mark_samples(memory.nonzero, options.capacity, marked, words, memory.marks)
+    b = first
+    while b < last:
+        arguments = (
+            options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, options.capacity, piece.samples,
+            layer.inputs * block, memory.marks, marked, data.beta,
+            memory.shared, layer.deltas + b * panel, panel,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights, weights,
+            layer.bias + b * block, memory.shared, layer.background + b * block,
+        )  # fmt: skip
+        if last - b >= 2:
+            background.weight_step_two(*arguments)
+            b += 2
+        else:
+            background.weight_step_one(*arguments)
+            b += 1
+
+
+@phase
 def step_hidden(layers, i, options, data, memory, team, piece, shrink):
     """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     capacity = options.capacity
     first, last = owned_blocks(layer.outputs, layer, team)
+    if i == 0 and options.sparse:
+        step_background(layer, first, last, options, data, memory, piece, shrink)
+        return
     for b in range(first, last):
         d_start = layer.deltas + b * capacity * block
         w_start = layer.weights + b * layer.inputs * block * block
         bias = layer.bias + b * block
-        if i == 0 and options.sparse:
-            background.weight_step(
-                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, capacity, piece.samples,
-                layer.inputs * block, memory.marks, data.beta, memory.shared, d_start,
-                memory.parameters, memory.velocities, memory.sums, w_start, bias,
-                memory.shared, layer.background + b * block,
-            )  # fmt: skip
-            continue
         if i == 0:
             dense.weight_step(
                 options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, capacity,

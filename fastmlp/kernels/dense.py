@@ -149,10 +149,10 @@ def weight_step(
         for i in range(0, block, ROWS):
             offset = w_start + (k * block + i) * block
             a_offset = a_start + k * capacity * block + i
-            tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, shrink)
+            tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, 0, shrink)
             for row in range(samples):
                 tile = multiply_add(tile, a, a_offset + row * block, 1, deltas, d_start + row * block)
-            optimizer.end(rule, last, tile, w, v, sums, offset, momentum, shrink)
+            optimizer.end(rule, last, tile, w, v, sums, offset, 0, momentum, shrink)
 
 
 @kernel

@@ -33,9 +33,8 @@ MICRO_BATCH = 128
 
 CACHE_LINE = 64
 
-# The input layer when it skips the background: neighbouring inputs that share one mask in the weight step, inputs
-# described by one uint32, and inputs in a block of its panel, which one walk over a uint64 covers.
-GRANULE = 4
+# The input layer when it skips the background: inputs described by one uint32, and inputs in a block of its panel,
+# which one walk over a uint64 covers.
 MARK = 32
 WORD = 64
 
@@ -157,7 +156,7 @@ class Layout:
         self.words = round_up(inputs * self.block, WORD) // WORD
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 1)
         self.n_nonzero = self.words * (WORD // MARK) * self.rows
-        self.n_marks = self.words * (WORD // GRANULE) * (self.rows // 32)
+        self.n_marks = self.words * WORD * (self.rows // 32)
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:

@@ -13,13 +13,13 @@ itself: s = -learning_rate dL/dw, without the L2 penalty. The rules, with c = le
 from __future__ import annotations
 
 from fastmlp.kernels.compiler import kernel
-from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load_like, store, zeros_like
+from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load_like, store_blocks, zeros_like
 
 DIRECT, PLAIN, MOMENTUM, NESTEROV, GRADIENT = range(5)
 
 
 @kernel
-def begin(rule, first, tile, w, sums, offset, shrink):
+def begin(rule, first, tile, w, sums, offset, gap, shrink):
     """What a tile of steps starts from.
 
     Parameters
@@ -34,25 +34,27 @@ def begin(rule, first, tile, w, sums, offset, shrink):
         Weights and the sums of earlier pieces, both with rows of BLOCK numbers.
     offset : int
         Where the tile's first row begins.
+    gap : int
+        Distance of neighbouring blocks, if the tile has several.
     shrink : float
         c, or 0 for biases.
     """
     if rule == DIRECT:
-        tile = load_like(tile, w, offset, VECTORS * lanes_of(w))
+        tile = load_like(tile, w, offset, VECTORS * lanes_of(w), gap)
         if shrink != 0:
             tile = add_scaled(tile, -shrink, tile)
     elif not first:
-        tile = load_like(tile, sums, offset, VECTORS * lanes_of(w))
+        tile = load_like(tile, sums, offset, VECTORS * lanes_of(w), gap)
     return tile
 
 
 @kernel
-def end(rule, last, tile, w, v, sums, offset, momentum, shrink):
+def end(rule, last, tile, w, v, sums, offset, gap, momentum, shrink):
     """Store a tile of steps and, after the last piece of the mini-batch, move the weights; returns the new weights.
 
     Parameters
     ----------
-    rule, offset, shrink
+    rule, offset, gap, shrink
         As in ``begin``.
     last : bool
         Whether this is the last piece of the mini-batch.
@@ -65,29 +67,29 @@ def end(rule, last, tile, w, v, sums, offset, momentum, shrink):
     """
     block = VECTORS * lanes_of(w)
     if rule == DIRECT:
-        store(w, offset, block, tile)
+        store_blocks(w, offset, block, gap, tile)
         return tile
-    weights = load_like(tile, w, offset, block)
+    weights = load_like(tile, w, offset, block, gap)
     if not last:
-        store(sums, offset, block, tile)
+        store_blocks(sums, offset, block, gap, tile)
         return weights
     if shrink != 0:
         tile = add_scaled(tile, -shrink, weights)
     if rule == GRADIENT:
-        store(sums, offset, block, tile)
+        store_blocks(sums, offset, block, gap, tile)
         return weights
     if rule == PLAIN:
         weights = add(weights, tile)
     else:
-        velocity = add_scaled(tile, momentum, load_like(tile, v, offset, block))
-        store(v, offset, block, velocity)
+        velocity = add_scaled(tile, momentum, load_like(tile, v, offset, block, gap))
+        store_blocks(v, offset, block, gap, velocity)
         weights = add(weights, velocity if rule == MOMENTUM else add_scaled(tile, momentum, velocity))
-    store(w, offset, block, weights)
+    store_blocks(w, offset, block, gap, weights)
     return weights
 
 
 @kernel
 def step_bias(rule, first, last, tile, w, v, sums, offset, momentum):
     """One step for BLOCK biases: ``tile`` (one row) is the sum of the deltas; biases are not penalised."""
-    start = begin(rule, first, zeros_like(tile), w, sums, offset, 0.0)
-    end(rule, last, add(start, tile), w, v, sums, offset, momentum, 0.0)
+    start = begin(rule, first, zeros_like(tile), w, sums, offset, 0, 0.0)
+    end(rule, last, add(start, tile), w, v, sums, offset, 0, momentum, 0.0)

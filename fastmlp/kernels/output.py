@@ -213,11 +213,11 @@ def weight_step(
     block = VECTORS * lanes_of(w)
     for c in range(0, classes, ROWS):
         offset = w_start + c * block
-        tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, shrink)
+        tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, 0, shrink)
         for row in range(samples):
             d_offset = d_start + (row // block * classes + c) * block + row % block
             tile = multiply_add(tile, deltas, d_offset, block, a, a_start + row * block)
-        optimizer.end(rule, last, tile, w, v, sums, offset, momentum, shrink)
+        optimizer.end(rule, last, tile, w, v, sums, offset, 0, momentum, shrink)
 
 
 @phase

@@ -93,7 +93,6 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
             options.words, memory.own, options.capacity, memory.nonzero,
         )  # fmt: skip
-        background.mark_samples(memory.nonzero, options.capacity, layer.inputs * block, words, memory.marks)
         return
     first, last = np.int64(0), layer.inputs
     if len(layers) == 1:
@@ -111,21 +110,23 @@ def forward_background(layer, options, memory, team, piece):
     weights = layer.inputs * block * block
     panel = options.capacity * block
     first, last = owned_blocks(layer.outputs, layer, team)
-    alone = last - (last - first) % background.TOGETHER
-    for b in range(first, alone, background.TOGETHER):
-        background.forward_together(
+    b = first
+    while b < last:
+        w_start, z_start = layer.weights + b * weights, activations(layer, options, piece, block) + b * panel
+        arguments = (
             memory.own, options.capacity, piece.rows, options.words, memory.nonzero,
-            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
-            memory.shared, layer.background + b * block,
-            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
+            memory.parameters, w_start, weights, layer.bias + b * block,
+            memory.shared, layer.background + b * block, memory.shared, z_start, panel,
         )  # fmt: skip
-    for b in range(alone, last):
-        background.forward_one(
-            memory.own, options.capacity, piece.rows, options.words, memory.nonzero,
-            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
-            memory.shared, layer.background + b * block,
-            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
-        )  # fmt: skip
+        if last - b >= 4:
+            background.forward_four(*arguments)
+            b += 4
+        elif last - b >= 2:
+            background.forward_two(*arguments)
+            b += 2
+        else:
+            background.forward_one(*arguments)
+            b += 1
 
 
 @phase

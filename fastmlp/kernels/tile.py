@@ -122,15 +122,15 @@ def load(typing_context, array, offset, stride, rows, vectors):
 
 
 @intrinsic
-def load_like(typing_context, tile, array, offset, stride):
-    """``load`` in the shape of another tile."""
+def load_like(typing_context, tile, array, offset, stride, gap):
+    """``load_blocks`` in the shape of another tile."""
 
     def emit(context, builder, signature, arguments):
         pointer = _element(context, builder, array, *arguments[1:3])
-        pointers = _row_pointers(builder, pointer, arguments[3], tile)
+        pointers = _row_pointers(builder, pointer, arguments[3], tile, arguments[4])
         return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
-    return tile(tile, array, types.int64, types.int64), emit
+    return tile(tile, array, types.int64, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -269,6 +269,25 @@ def multiply_add_rows(typing_context, tile, a, a_offset, other):
         return _assemble(builder, registers)
 
     return tile(tile, a, types.int64, tile), emit
+
+
+@intrinsic
+def accumulate_rows(typing_context, tile, a, a_offset, other):
+    """``tile[0, :] += a[a_offset + r] * other[r, :]`` for the rows of ``other`` from first to last."""
+
+    def emit(context, builder, signature, arguments):
+        pointer = _element(context, builder, a, *arguments[1:3])
+        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, other, arguments[3])
+        for r in range(other.rows):
+            scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
+            row = others[r * tile.vectors : (r + 1) * tile.vectors]
+            registers = [scalar.multiply_add(number, own) for number, own in zip(row, registers, strict=True)]
+            pointer = builder.gep(pointer, [integer_constant(1)])
+        return _assemble(builder, registers)
+
+    if (tile.rows, tile.vectors) != (1, other.vectors):
+        return None
+    return tile(tile, a, types.int64, other), emit
 
 
 @intrinsic
@@ -425,21 +444,26 @@ def nonzero_bits(typing_context, like, array, offset):
 
 
 @intrinsic
-def column_bits(typing_context, words, offset, mask):
-    """Bit ``r`` says whether ``words[offset + r] & mask`` is not zero, for the 32 uint32 numbers from ``offset``."""
+def transpose_bits(typing_context, words, offset, out, out_offset):
+    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``, for 32 and 32 uint32 numbers."""
 
     def emit(context, builder, signature, arguments):
-        word_type = ir.VectorType(ir.IntType(32), 32)
-        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), word_type.as_pointer())
-        values = builder.load(pointer, align=4)
-        scalar = builder.trunc(arguments[2], ir.IntType(32))
-        undefined = ir.Constant(word_type, ir.Undefined)
-        masks = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        masks = builder.shuffle_vector(masks, undefined, ir.Constant(word_type, [0] * 32))
-        flags = builder.icmp_unsigned("!=", builder.and_(values, masks), ir.Constant(word_type, [0] * 32))
-        return builder.zext(builder.bitcast(flags, ir.IntType(32)), ir.IntType(64))
+        bytes_of_words, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
+        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), bytes_of_words.as_pointer())
+        loaded = builder.load(pointer, align=4)
+        target = _element(context, builder, out, *arguments[2:])
+        zero = ir.Constant(column, [0] * 32)
+        for byte in range(4):
+            order = ir.Constant(ir.VectorType(ir.IntType(32), 32), [4 * r + byte for r in range(32)])
+            values = builder.shuffle_vector(loaded, ir.Constant(bytes_of_words, ir.Undefined), order)
+            for bit in range(7, -1, -1):
+                # the sign bits are one instruction on x86
+                flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
+                builder.store(flags, builder.gep(target, [integer_constant(8 * byte + bit)]))
+                values = builder.add(values, values)
+        return context.get_dummy_value()
 
-    return types.uint64(words, types.int64, types.uint64), emit
+    return types.void(words, types.int64, out, types.int64), emit
 
 
 @intrinsic
