@@ -28,8 +28,6 @@ PREDICT_ROWS = 64
 # Below this many multiply-adds a second thread takes longer to start than it saves.
 _PARALLEL_WORK = 20_000_000
 
-_MASK = np.dtype(np.uint32)
-
 
 @dataclass(frozen=True)
 class Model:
@@ -108,11 +106,15 @@ def pack(model: Model, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray
     return Layout(model.sizes, model.dtype, 1, training=False).pack(weights, biases)
 
 
+def _masks(length: int) -> NDArray[Any]:
+    return aligned_zeros(length, np.dtype(np.uint64))
+
+
 def _own_memory(layout: Layout) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return (
         aligned_zeros(layout.n_private, layout.dtype),
-        aligned_zeros(layout.n_nonzero, _MASK),
-        aligned_zeros(layout.n_marks, _MASK),
+        _masks(layout.n_nonzero),
+        aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
     )
 
 
@@ -250,8 +252,9 @@ class TrainingMemory:
         self.velocities = aligned_zeros(length if has_velocity else 0, model.dtype)
         self.sums = aligned_zeros(length if in_pieces or rule == optimizer.GRADIENT else 0, model.dtype)
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
+        masks = _masks(self.layout.n_masks)
         self.memories = [
-            Memory(self.parameters, self.velocities, self.sums, shared, *_own_memory(self.layout))
+            Memory(self.parameters, self.velocities, self.sums, shared, masks, *_own_memory(self.layout))
             for _ in range(threads)
         ]
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
@@ -386,7 +389,8 @@ class Predictor:
         none = aligned_zeros(0, self.model.dtype)
         while len(self._memories) < threads:
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
-            self._memories.append(Memory(self.parameters, none, none, shared, *_own_memory(self._layout)))
+            masks = _masks(self._layout.n_masks)
+            self._memories.append(Memory(self.parameters, none, none, shared, masks, *_own_memory(self._layout)))
         return self._layout
 
 

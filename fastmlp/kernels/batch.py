@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, optimizer, output
+from fastmlp.kernels import dense, optimizer, output, sparse
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MARK, MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
+    activation_marks,
     activations,
     forward,
     forward_output,
@@ -29,6 +30,7 @@ from fastmlp.kernels.propagation import (
     partial_sums,
     prepare_background,
     probabilities,
+    skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, add, lanes_of, load, store
@@ -145,63 +147,72 @@ def receive_gradient(layers, i, options, memory, team, piece):
 
 
 @phase
-def step_background(layer, first, last, options, data, memory, piece, shrink):
-    """The step of the weights and biases of some blocks of the first hidden layer, skipping the background."""
+def step_sparse(layer, options, data, memory, piece, shrink, first, last, a, a_start, nonzero, n_start, background):
+    """The step of the weights and biases of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
     weights = layer.inputs * block * block
-    words = (piece.samples + MARK - 1) // MARK
-    marked = options.words * WORD
-    background.mark_samples(memory.nonzero, options.capacity, marked, words, memory.marks)
+    sample_words = (piece.samples + MARK - 1) // MARK
+    sparse.mark_samples(nonzero, n_start, options.capacity, layer.words, sample_words, memory.marks)
     b = first
     while b < last:
         arguments = (
-            options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, options.capacity, piece.samples,
-            layer.inputs * block, memory.marks, marked, data.beta,
+            options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
+            piece.samples, layer.inputs * block, memory.marks, layer.words * WORD, data.beta, background,
             memory.shared, layer.deltas + b * panel, panel,
             memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights, weights,
             layer.bias + b * block, memory.shared, layer.background + b * block,
         )  # fmt: skip
-        if last - b >= 2:
-            background.weight_step_two(*arguments)
+        if last - b >= 4 and not background:
+            sparse.weight_step_four(*arguments)
+            b += 4
+        elif last - b >= 2:
+            sparse.weight_step_two(*arguments)
             b += 2
         else:
-            background.weight_step_one(*arguments)
+            sparse.weight_step_one(*arguments)
             b += 1
+
+
+@phase
+def step_dense(layer, options, memory, piece, shrink, first, last, a, a_start):
+    """The step of the weights and biases of some blocks of a hidden layer."""
+    block = VECTORS * lanes_of(memory.own)
+    for b in range(first, last):
+        d_start = layer.deltas + b * options.capacity * block
+        dense.weight_step(
+            options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
+            piece.samples, layer.inputs, memory.shared, d_start,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + b * layer.inputs * block * block,
+        )  # fmt: skip
+        optimizer.step_bias(
+            options.rule, piece.first, piece.last, dense.sum_samples(memory.shared, d_start, piece.rows),
+            memory.parameters, memory.velocities, memory.sums, layer.bias + b * block, options.momentum,
+        )  # fmt: skip
 
 
 @phase
 def step_hidden(layers, i, options, data, memory, team, piece, shrink):
     """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
     layer = layers[i]
-    block = VECTORS * lanes_of(memory.own)
-    capacity = options.capacity
     first, last = owned_blocks(layer.outputs, layer, team)
-    if i == 0 and options.sparse:
-        step_background(layer, first, last, options, data, memory, piece, shrink)
-        return
-    for b in range(first, last):
-        d_start = layer.deltas + b * capacity * block
-        w_start = layer.weights + b * layer.inputs * block * block
-        bias = layer.bias + b * block
-        if i == 0:
-            dense.weight_step(
-                options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, capacity,
-                piece.samples, layer.inputs, memory.shared, d_start,
-                memory.parameters, memory.velocities, memory.sums, w_start,
+    if i == 0:
+        if skips_zeros(layers, i, options):
+            step_sparse(
+                layer, options, data, memory, piece, shrink, first, last, memory.own, 0, memory.nonzero, 0, True
             )  # fmt: skip
         else:
-            dense.weight_step(
-                options.rule, piece.first, piece.last, options.momentum, shrink,
-                memory.shared, activations(layers[i - 1], options, piece, block), capacity,
-                piece.samples, layer.inputs, memory.shared, d_start,
-                memory.parameters, memory.velocities, memory.sums, w_start,
+            step_dense(layer, options, memory, piece, shrink, first, last, memory.own, 0)
+    else:
+        a_start = activations(layers[i - 1], options, piece, VECTORS * lanes_of(memory.own))
+        if skips_zeros(layers, i, options):
+            n_start = activation_marks(layer, options, piece)
+            step_sparse(
+                layer, options, data, memory, piece, shrink, first, last, memory.shared, a_start,
+                memory.masks, n_start, False,
             )  # fmt: skip
-        total = dense.sum_samples(memory.shared, d_start, piece.rows)
-        optimizer.step_bias(
-            options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums, bias,
-            options.momentum,
-        )  # fmt: skip
+        else:
+            step_dense(layer, options, memory, piece, shrink, first, last, memory.shared, a_start)
 
 
 @phase

@@ -33,10 +33,12 @@ MICRO_BATCH = 128
 
 CACHE_LINE = 64
 
-# The input layer when it skips the background: inputs described by one uint32, and inputs in a block of its panel,
-# which one walk over a uint64 covers.
-MARK = 32
+# Where products skip zeros: inputs described by one uint64, and samples described by one uint32.
 WORD = 64
+MARK = 32
+
+# A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
+WIDE = 8
 
 LAYER = np.dtype(
     [
@@ -61,6 +63,8 @@ LAYER = np.dtype(
             np.int64,
         ),  # offset in the shared memory: what the background contributes to each output
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
+        ("words", np.int64),  # inputs in words of WORD
+        ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
     ],
     align=True,
 )
@@ -70,7 +74,7 @@ OPTIONS = np.dtype(
     [
         ("capacity", np.int64),  # rows that the panels have room for, a multiple of BLOCK
         ("n_features", np.int64),
-        ("words", np.int64),  # inputs in words of WORD
+        ("words", np.int64),  # features in words of WORD
         ("n_classes", np.int64),
         ("activation", np.int64),
         ("batch_size", np.int64),
@@ -137,9 +141,9 @@ class Layout:
         Inputs in words of ``WORD``.
     rows : int
         ``capacity``, padded to whole blocks.
-    n_parameters, n_shared, n_private, n_nonzero, n_marks : int
-        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, and each
-        thread's masks (uint32).
+    n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks : int
+        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
+        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32).
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -147,16 +151,15 @@ class Layout:
     def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True) -> None:
         self.sizes, self.dtype, self.training = sizes, dtype, training
         self.block = block_width(dtype)
-        self.rows = round_up(capacity, max(self.block, 32))
+        self.rows = round_up(capacity, max(self.block, MARK))
         self.layers = np.zeros(len(sizes) - 1, LAYER)
-        self.n_parameters = self.n_shared = 0
+        self.n_parameters = self.n_shared = self.n_masks = 0
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
-        inputs, classes = int(self.layers[0]["inputs"]), int(self.layers[-1]["outputs"])
-        self.words = round_up(inputs * self.block, WORD) // WORD
+        self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 1)
-        self.n_nonzero = self.words * (WORD // MARK) * self.rows
-        self.n_marks = self.words * WORD * (self.rows // 32)
+        self.n_nonzero = self.words * self.rows
+        self.n_marks = int(self.layers["words"].max()) * WORD * (self.rows // MARK)
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:
@@ -167,6 +170,9 @@ class Layout:
         layer["outputs"] = outputs if last else outputs // block
         layer["groups"] = group_count((inputs if last else outputs) // block)
         layer["width"] = self.sizes[i + 1]
+        layer["words"] = -(-inputs // WORD)
+        layer["nonzero"] = self.n_masks
+        self.n_masks += 2 * int(layer["words"]) * self.rows if i else 0
         layer["weights"] = self.n_parameters
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)

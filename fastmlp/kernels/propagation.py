@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output
-from fastmlp.kernels.activation import activate
+from fastmlp.kernels import background, dense, output, sparse
+from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MARK, WORD
+from fastmlp.kernels.layout import MARK, WIDE, WORD
 from fastmlp.kernels.team import share
 from fastmlp.kernels.tile import VECTORS, lanes_of
 
@@ -37,6 +37,7 @@ class Memory(NamedTuple):
     velocities: NDArray[Any]
     sums: NDArray[Any]
     shared: NDArray[Any]
+    masks: NDArray[Any]
     own: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
@@ -103,53 +104,56 @@ def gather(layers, options, data, memory, team, piece):
     )  # fmt: skip
 
 
+@kernel
+def skips_zeros(layers, i, options):
+    """Whether the products of hidden layer ``i`` walk over the inputs that are not zero: background, or a ReLU's."""
+    if i == 0:
+        return options.sparse != 0
+    return options.activation == RELU and layers[i].outputs >= WIDE and i < len(layers) - 1
+
+
+@kernel
+def activation_marks(layer, options, piece):
+    """Where in the shared masks the inputs of a layer are described for this piece."""
+    return layer.nonzero + piece.number % 2 * layer.words * options.capacity
+
+
 @phase
-def forward_background(layer, options, memory, team, piece):
-    """Pre-activations of the blocks that this thread owns of the first hidden layer, skipping the background."""
+def forward_sparse(layer, options, memory, piece, first, last, a, a_start, nonzero, n_start):
+    """Pre-activations of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
-    first, last = owned_blocks(layer.outputs, layer, team)
     b = first
     while b < last:
-        w_start, z_start = layer.weights + b * weights, activations(layer, options, piece, block) + b * panel
         arguments = (
-            memory.own, options.capacity, piece.rows, options.words, memory.nonzero,
-            memory.parameters, w_start, weights, layer.bias + b * block,
-            memory.shared, layer.background + b * block, memory.shared, z_start, panel,
+            a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
+            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
+            memory.shared, layer.background + b * block,
+            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
         )  # fmt: skip
         if last - b >= 4:
-            background.forward_four(*arguments)
+            sparse.forward_four(*arguments)
             b += 4
         elif last - b >= 2:
-            background.forward_two(*arguments)
+            sparse.forward_two(*arguments)
             b += 2
         else:
-            background.forward_one(*arguments)
+            sparse.forward_one(*arguments)
             b += 1
 
 
 @phase
-def forward_dense(layers, i, options, memory, team, piece):
-    """Pre-activations of the blocks that this thread owns of hidden layer ``i``."""
-    layer = layers[i]
+def forward_dense(layer, options, memory, piece, first, last, a, a_start):
+    """Pre-activations of some blocks of a hidden layer."""
     block = VECTORS * lanes_of(memory.own)
-    capacity = options.capacity
-    first, last = owned_blocks(layer.outputs, layer, team)
     for b in range(first, last):
         w_start = layer.weights + b * layer.inputs * block * block
-        bias = layer.bias + b * block
-        z_start = activations(layer, options, piece, block) + b * capacity * block
-        if i > 0:
-            dense.forward(
-                memory.shared, activations(layers[i - 1], options, piece, block), capacity, piece.rows, layer.inputs,
-                memory.parameters, w_start, bias, memory.shared, z_start,
-            )  # fmt: skip
-        else:
-            dense.forward(
-                memory.own, 0, capacity, piece.rows, layer.inputs,
-                memory.parameters, w_start, bias, memory.shared, z_start,
-            )  # fmt: skip
+        z_start = activations(layer, options, piece, block) + b * options.capacity * block
+        dense.forward(
+            a, a_start, options.capacity, piece.rows, layer.inputs,
+            memory.parameters, w_start, layer.bias + b * block, memory.shared, z_start,
+        )  # fmt: skip
 
 
 @phase
@@ -157,14 +161,30 @@ def forward(layers, i, options, memory, team, piece):
     """Activations of the blocks that this thread owns of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
-    if i == 0 and options.sparse:
-        forward_background(layer, options, memory, team, piece)
-    else:
-        forward_dense(layers, i, options, memory, team, piece)
     first, last = owned_blocks(layer.outputs, layer, team)
+    if i == 0:
+        if skips_zeros(layers, i, options):
+            forward_sparse(layer, options, memory, piece, first, last, memory.own, 0, memory.nonzero, 0)
+        else:
+            forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
+    else:
+        a_start = activations(layers[i - 1], options, piece, block)
+        if skips_zeros(layers, i, options):
+            n_start = activation_marks(layer, options, piece)
+            forward_sparse(
+                layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start
+            )  # fmt: skip
+        else:
+            forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
     for b in range(first, last):
         z_start = activations(layer, options, piece, block) + b * options.capacity * block
         activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
+        if skips_zeros(layers, i + 1, options):
+            above = layers[i + 1]
+            sparse.mark_block(
+                memory.shared, z_start, piece.samples, (piece.samples + MARK - 1) // MARK * MARK,
+                memory.masks, activation_marks(above, options, piece), options.capacity, b,
+            )  # fmt: skip
 
 
 @phase

@@ -425,36 +425,74 @@ def fill(typing_context, array, number, rows, vectors):
     return tile(array, array.dtype, rows, vectors), emit
 
 
+def _store_flags(builder: ir.IRBuilder, masks: ir.Value, bit: ir.Value, flags: ir.Value) -> None:
+    """Store some bits into a uint64, from bit number ``bit`` on; whole bytes if there are as many."""
+    count = flags.type.width
+    target = builder.gep(builder.bitcast(masks, ir.IntType(8).as_pointer()), [builder.lshr(bit, integer_constant(3))])
+    if count >= 8:
+        builder.store(flags, builder.bitcast(target, flags.type.as_pointer()), align=1)
+        return
+    byte = ir.IntType(8)
+    shift = builder.trunc(builder.and_(bit, integer_constant(7)), byte)
+    hole = builder.not_(builder.shl(ir.Constant(byte, 2**count - 1), shift))
+    kept = builder.and_(builder.load(target), hole)
+    builder.store(builder.or_(kept, builder.shl(builder.zext(flags, byte), shift)), target)
+
+
 @intrinsic
-def nonzero_bits(typing_context, like, array, offset):
-    """Bit ``i`` says whether ``array[offset + i]`` is not zero, over BLOCK numbers of the dtype of ``like``."""
+def mark_nonzero(typing_context, like, array, offset, masks, word, bit):
+    """Write which of ``BLOCK`` numbers differ from zero into as many bits of ``masks[word]``, from ``bit`` on.
+
+    BLOCK is that of the dtype of ``like``; ``bit`` is a multiple of it. Blocks of eight or more are whole bytes, which
+    threads can write side by side.
+    """
+    if masks.dtype != types.uint64:
+        return None
 
     def emit(context, builder, signature, arguments):
         count = VECTORS * LANES[like.dtype].count
         is_float = isinstance(array.dtype, types.Float)
         element = LANES[array.dtype].scalar if is_float else ir.IntType(8)
         values = ir.VectorType(element, count)
-        pointer = builder.bitcast(_element(context, builder, array, *arguments[1:]), values.as_pointer())
+        pointer = builder.bitcast(_element(context, builder, array, *arguments[1:3]), values.as_pointer())
         loaded = builder.load(pointer, align=1)
         zero = ir.Constant(values, None)
         flags = builder.fcmp_unordered("!=", loaded, zero) if is_float else builder.icmp_unsigned("!=", loaded, zero)
-        return builder.zext(builder.bitcast(flags, ir.IntType(count)), ir.IntType(64))
+        target = _element(context, builder, masks, *arguments[3:5])
+        _store_flags(builder, target, arguments[5], builder.bitcast(flags, ir.IntType(count)))
+        return context.get_dummy_value()
 
-    return types.uint64(like, array, types.int64), emit
+    return types.void(like, array, types.int64, masks, types.int64, types.int64), emit
+
+
+@intrinsic
+def clear_marks(typing_context, like, masks, word, bit):
+    """Clear what ``mark_nonzero`` writes."""
+    if masks.dtype != types.uint64:
+        return None
+
+    def emit(context, builder, signature, arguments):
+        flags = ir.Constant(ir.IntType(VECTORS * LANES[like.dtype].count), 0)
+        _store_flags(builder, _element(context, builder, masks, *arguments[1:3]), arguments[3], flags)
+        return context.get_dummy_value()
+
+    return types.void(like, masks, types.int64, types.int64), emit
 
 
 @intrinsic
 def transpose_bits(typing_context, words, offset, out, out_offset):
-    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``, for 32 and 32 uint32 numbers."""
+    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32."""
+    if (words.dtype, out.dtype) != (types.uint64, types.uint32):
+        return None
 
     def emit(context, builder, signature, arguments):
-        bytes_of_words, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
+        bytes_of_words, column = ir.VectorType(ir.IntType(8), 256), ir.VectorType(ir.IntType(8), 32)
         pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), bytes_of_words.as_pointer())
-        loaded = builder.load(pointer, align=4)
+        loaded = builder.load(pointer, align=8)
         target = _element(context, builder, out, *arguments[2:])
         zero = ir.Constant(column, [0] * 32)
-        for byte in range(4):
-            order = ir.Constant(ir.VectorType(ir.IntType(32), 32), [4 * r + byte for r in range(32)])
+        for byte in range(8):
+            order = ir.Constant(ir.VectorType(ir.IntType(32), 32), [8 * r + byte for r in range(32)])
             values = builder.shuffle_vector(loaded, ir.Constant(bytes_of_words, ir.Undefined), order)
             for bit in range(7, -1, -1):
                 # the sign bits are one instruction on x86

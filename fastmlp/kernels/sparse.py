@@ -1,0 +1,215 @@
+"""Products of a layer whose inputs are zero in many places: they walk over the ones that are not.
+
+Inputs that are skipped are the background of the input layer (see ``background``) and, in wide hidden layers, units
+that a ReLU has switched off: after an epoch on MNIST a sample activates a third of 512. Zeros that are multiplied
+anyway change nothing, so skipping more or fewer of them gives the same bits, and those of the products in ``dense``.
+
+A tile is ``group x blocks`` registers' worth of outputs that share one walk: few samples and many blocks skip more,
+many samples and few blocks load less. All have the same number of accumulators, as many as the latency of the
+multiply-add asks for (8 with 2 registers a block; 16 spill where there are 16 registers).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastmlp.kernels import optimizer
+from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.dense import sum_samples
+from fastmlp.kernels.layout import MARK, WORD
+from fastmlp.kernels.machine import count_trailing_zeros
+from fastmlp.kernels.tile import (
+    ROWS,
+    VECTORS,
+    accumulate_rows,
+    add,
+    get,
+    lanes_of,
+    load_blocks,
+    clear_marks,
+    mark_nonzero,
+    multiply_add_blocks,
+    store,
+    store_blocks,
+    transpose_bits,
+    zeros,
+)
+
+# Words of inputs whose weights and samples stay in the first-level cache while all samples pass (2 * 64 inputs).
+INPUT_WORDS = 2
+
+ONE = np.uint64(1)
+
+
+@phase
+def mark_block(a, start, samples, rows, nonzero, n_start, capacity, b):
+    """Which numbers of block ``b`` of a panel are not zero.
+
+    Parameters
+    ----------
+    a : float (flat)
+        The block ``[rows][BLOCK]`` at ``start``.
+    samples, rows : int
+        Rows in use; after them, up to ``rows`` (at most ``capacity``), nothing is marked.
+    nonzero : uint64 (flat), overwritten
+        ``[words][capacity]`` at ``n_start``: this block's bits only, since threads share words.
+    """
+    block = VECTORS * lanes_of(a)
+    word = n_start + b * block // WORD * capacity
+    for row in range(samples):
+        mark_nonzero(a, a, start + row * block, nonzero, word + row, b * block % WORD)
+    for row in range(samples, rows):
+        clear_marks(a, nonzero, word + row, b * block % WORD)
+
+
+@phase
+def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
+    """Which samples have a non-zero value at each input: the bits of ``nonzero``, transposed.
+
+    Parameters
+    ----------
+    nonzero : uint64 (flat)
+        ``[words][capacity]`` at ``n_start``.
+    words : int
+        Number of words of ``WORD`` inputs.
+    sample_words : int
+        Number of masks of ``MARK`` samples.
+    marks : uint32 (flat), overwritten
+        ``[sample_words][words * WORD]``: bit r of a mask stands for sample r of its range.
+    """
+    for word in range(sample_words):
+        for k in range(words):
+            transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, (word * words + k) * WORD)
+
+
+@kernel
+def union(masks, start, count):
+    """The bits that are set in any of ``count`` masks."""
+    bits = get(masks, start)
+    for i in range(1, count):
+        bits |= get(masks, start + i)
+    return np.uint64(bits)
+
+
+def _forward(group, blocks):
+    """Make the kernel for tiles of ``group`` samples and some neighbouring blocks of outputs."""
+
+    @phase
+    def forward(
+        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, constant, c_start,
+        z, z_start, z_gap,
+    ):  # fmt: skip
+        """``z = a W + (bias + constant)`` for ``blocks`` blocks of outputs.
+
+        Parameters
+        ----------
+        a : float (flat)
+            Panel ``[blocks of inputs][capacity][BLOCK]`` at ``a_start``.
+        rows : int
+            Rows in use, a multiple of ``group``.
+        words : int
+            Number of words of ``WORD`` inputs.
+        nonzero : uint64 (flat)
+            ``[words][capacity]`` at ``n_start``: which inputs of a sample are not zero.
+        w : float (flat)
+            Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``; the biases of all blocks,
+            ``[blocks * BLOCK]``, at ``bias``.
+        constant : float (flat)
+            What the background contributes to all blocks, ``[blocks * BLOCK]`` at ``c_start``.
+        z : float (flat), overwritten
+            Blocks ``[rows][BLOCK]`` at ``z_start`` and then every ``z_gap``.
+        """
+        block = VECTORS * lanes_of(z)
+        for first in range(0, words, INPUT_WORDS):
+            last = min(first + INPUT_WORDS, words)
+            for row in range(0, rows, group):
+                if first == 0:
+                    tile = load_blocks(w, bias, 0, block, group, blocks)
+                    tile = add(tile, load_blocks(constant, c_start, 0, block, group, blocks))
+                else:
+                    tile = load_blocks(z, z_start + row * block, block, z_gap, group, blocks)
+                for k in range(first, last):
+                    bits = union(nonzero, n_start + k * capacity + row, group)
+                    word_start = a_start + k * WORD * capacity + row * block
+                    w_offset = w_start + k * WORD * block
+                    while bits != 0:
+                        i = count_trailing_zeros(bits)
+                        bits &= bits - ONE
+                        a_offset = word_start + i // block * capacity * block + i % block
+                        tile = multiply_add_blocks(tile, a, a_offset, block, w, w_offset + i * block, w_gap)
+                store_blocks(z, z_start + row * block, block, z_gap, tile)
+
+    return forward
+
+
+forward_one, forward_two, forward_four = _forward(4, 1), _forward(2, 2), _forward(1, 4)
+
+
+def _weight_step(granule, blocks):
+    """Make the kernel for tiles of ``granule`` inputs and some neighbouring blocks of outputs."""
+    vectors = blocks * VECTORS
+
+    @phase
+    def weight_step(
+        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta, background,
+        deltas, d_start, d_gap, w, v, sums, w_start, w_gap, bias, constant, c_start,
+    ):  # fmt: skip
+        """One step for some blocks of weights and biases: ``a^T deltas + beta^T sum(deltas)``, then the update rule.
+
+        Parameters
+        ----------
+        rule, first, last, momentum, shrink
+            See ``optimizer``.
+        a, a_start, capacity
+            The inputs, as in ``forward``.
+        samples : int
+            Rows in use, any number.
+        inputs : int
+            Number of inputs, a multiple of BLOCK.
+        marks, marked : uint32 (flat), int
+            From ``mark_samples``, for so many inputs.
+        beta : float (inputs,)
+            Standardised background of the inputs.
+        background : bool
+            Whether there is any; if not, neither ``beta`` nor ``constant`` is looked at.
+        deltas : float (flat)
+            Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
+            -learning_rate / batch_size.
+        w, v, sums : float (flat), overwritten
+            Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``, the biases of all blocks at ``bias``:
+            weights, velocities, sums.
+        constant : float (flat), overwritten
+            beta W with the new weights, ``[blocks * BLOCK]`` at ``c_start``: summed while they are in registers.
+        """
+        block = VECTORS * lanes_of(w)
+        words = (samples + MARK - 1) // MARK
+        for b in range(blocks):
+            total = sum_samples(deltas, d_start + b * d_gap, (samples + ROWS - 1) // ROWS * ROWS)
+            if background:
+                store(constant, c_start + b * block, 0, total)
+            optimizer.step_bias(rule, first, last, total, w, v, sums, bias + b * block, momentum)
+        product = zeros(w, 1, vectors)
+        for i in range(0, inputs, granule):
+            offset = w_start + i * block
+            a_offset = a_start + i // block * capacity * block + i % block
+            tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
+            if background:
+                tile = multiply_add_blocks(tile, beta, i, 1, constant, c_start, block)
+            for word in range(0, words, 2):
+                bits = union(marks, word * marked + i, granule)
+                if word + 1 < words:
+                    bits |= union(marks, (word + 1) * marked + i, granule) << np.uint64(MARK)
+                while bits != 0:
+                    row = MARK * word + count_trailing_zeros(bits)
+                    bits &= bits - ONE
+                    tile = multiply_add_blocks(tile, a, a_offset + row * block, 1, deltas, d_start + row * block, d_gap)
+            weights = optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+            if background:
+                product = accumulate_rows(product, beta, i, weights)
+        if background:
+            store_blocks(constant, c_start, 0, block, product)
+
+    return weight_step
+
+
+weight_step_one, weight_step_two, weight_step_four = _weight_step(4, 1), _weight_step(2, 2), _weight_step(1, 4)
