@@ -25,7 +25,7 @@ def product(a, rows, inputs, w, outputs, z):
     bias = outputs * inputs * block * block
     for b in range(outputs):
         start = b * inputs * block * block
-        dense.forward(a, 0, rows, rows, inputs, w, start, bias + b * block, z, b * rows * block)
+        dense.forward(a, 0, rows, rows, inputs, w, start, w, bias + b * block, z, b * rows * block)
 
 
 @entry_kernel

@@ -126,7 +126,7 @@ def largest_and_rectified(a, b, out, block):
 @entry_kernel
 def dense_product(a, w, z, rows, inputs):
     """Run the forward product of a dense layer; its machine code is looked at."""
-    dense.forward(a, 0, rows, rows, inputs, w, 0, 0, z, 0)
+    dense.forward(a, 0, rows, rows, inputs, w, 0, w, 0, z, 0)
 
 
 @entry_kernel

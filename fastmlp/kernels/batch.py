@@ -1,8 +1,9 @@
 """Training: many mini-batches in one compiled call, on a team of threads.
 
 Every thread runs ``train_batches`` with the same arguments and its own number. With one hidden layer a mini-batch
-needs a single barrier, where the parts of the logits are exchanged; all else is
-private. Each further hidden layer exchanges its activations (one barrier) and the gradient of its inputs (one more).
+needs a single barrier, where the parts of the logits are exchanged; all else is private. Each further hidden layer
+exchanges its activations and its deltas, with a barrier each, and one more lets all weights move: those of a layer
+wait for the barrier after the one that published its deltas, since others read them in between.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
 another still reads: it can be ahead by less than one piece, as each piece has at least one barrier.
@@ -15,7 +16,7 @@ import numpy as np
 from fastmlp.kernels import dense, optimizer, output, sparse
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.layout import MARK, MICRO_BATCH, WORD
+from fastmlp.kernels.layout import MARK, MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
@@ -25,15 +26,17 @@ from fastmlp.kernels.propagation import (
     forward_output,
     gather,
     logits_start,
+    mark,
     owned_blocks,
     owned_groups,
-    partial_sums,
     prepare_background,
     probabilities,
+    rectified,
+    scratch_start,
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add, lanes_of, load, store
+from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -94,56 +97,54 @@ def backward_output(layers, options, memory, team, piece, shrink):
 
 
 @phase
-def send_gradient(layers, i, options, memory, team, piece):
-    """dL/da of the layer below hidden layer ``i``: the parts of the groups that this thread owns."""
+def mark_gradient(layers, i, options, memory, team, piece):
+    """Describe which dL/dz of the owned blocks of hidden layer ``i`` are not zero, if that is to be used."""
     layer = layers[i]
-    block = VECTORS * lanes_of(memory.own)
-    capacity = options.capacity
-    panel = capacity * block
-    first, last = owned_blocks(layer.outputs, layer, team)
-    for b in range(first, last):
-        for square in range(piece.squares):
-            offset = b * panel + square * block * block
-            dense.transpose_square(memory.shared, layer.deltas + offset, memory.shared, layer.transposed + offset)
-    first, last = owned_groups(layer, team)
-    w_stride = layer.inputs * block * block
-    for group in range(first, last):
-        begin = share(layer.outputs, layer.groups, group)
-        blocks = share(layer.outputs, layer.groups, group + 1) - begin
-        part = partial_sums(layer, layer.inputs * panel, piece, group)
-        for k in range(layer.inputs):
-            dense.input_gradient(
-                memory.parameters, layer.weights + begin * w_stride + k * block * block, w_stride, blocks,
-                memory.shared, layer.transposed + begin * panel, piece.squares, capacity // block,
-                memory.shared, part + k * panel,
-            )  # fmt: skip
+    if rectified(layer.inputs, options, memory):
+        first, last = owned_blocks(layer.outputs, layer, team)
+        mark(layer, options, memory, piece, first, last, layer.deltas, layer.delta_marks)
 
 
 @phase
-def receive_gradient(layers, i, options, memory, team, piece):
-    """dL/dz of the owned blocks of the layer below hidden layer ``i``: the parts added, transposed, times f'(z)."""
+def propagate_gradient(layers, i, options, memory, team, piece):
+    """dL/dz of the owned blocks of the layer below hidden layer ``i``: ``(dz W^T) f'(z)``.
+
+    The same products as forwards, with the weights transposed, a few blocks at a time, by whoever needs them: others
+    may change them only after the next barrier.
+    """
     layer, below = layers[i], layers[i - 1]
     block = VECTORS * lanes_of(memory.own)
-    panel = options.capacity * block
-    length = layer.inputs * panel
+    square, panel = block * block, options.capacity * block
+    zeros = scratch_start(layers, options)
+    w_start, w_gap = zeros + TRANSPOSED_BLOCKS * block, layer.outputs * square
+    skip = rectified(layer.inputs, options, memory)
     first, last = owned_blocks(below.outputs, below, team)
-    for b in range(first, last):
-        part = partial_sums(layer, length, piece, 0) + b * panel
+    for b in range(first, last, TRANSPOSED_BLOCKS):
+        count = min(TRANSPOSED_BLOCKS, last - b)
+        for k in range(count):
+            for j in range(layer.outputs):
+                source = layer.weights + (j * layer.inputs + b + k) * square
+                dense.transpose_square(memory.parameters, source, memory.own, w_start + k * w_gap + j * square)
         target = below.deltas + b * panel
-        for square in range(piece.squares):
-            for i_row in range(0, block, ROWS):
-                offset = (square * block + i_row) * block
-                tile = load(memory.shared, part + offset, block, ROWS, VECTORS)
-                for group in range(1, layer.groups):
-                    tile = add(tile, load(memory.shared, part + group * length + offset, block, ROWS, VECTORS))
-                store(memory.shared, part + offset, block, tile)
-            offset = square * block * block
-            dense.transpose_square(memory.shared, part + offset, memory.shared, target + offset)
-        a_start = activations(below, options, piece, block) + b * panel
-        for row in range(0, piece.rows, ROWS):
-            tile = load(memory.shared, target + row * block, block, ROWS, VECTORS)
-            tile = times_derivative(options.activation, tile, memory.shared, a_start + row * block)
-            store(memory.shared, target + row * block, block, tile)
+        if skip:
+            sparse.forward(
+                count, memory.shared, layer.deltas, options.capacity, piece.rows, layer.delta_words,
+                memory.masks, layer.delta_marks, memory.own, w_start, w_gap,
+                memory.own, zeros, memory.own, zeros, memory.shared, target, panel,
+            )  # fmt: skip
+        else:
+            for k in range(count):
+                dense.forward(
+                    memory.shared, layer.deltas, options.capacity, piece.rows, layer.outputs,
+                    memory.own, w_start + k * w_gap, memory.own, zeros, memory.shared, target + k * panel,
+                )  # fmt: skip
+        for k in range(count):
+            a_start = activations(below, options, piece, block) + (b + k) * panel
+            for row in range(0, piece.rows, ROWS):
+                offset = target + k * panel + row * block
+                tile = load(memory.shared, offset, block, ROWS, VECTORS)
+                tile = times_derivative(options.activation, tile, memory.shared, a_start + row * block)
+                store(memory.shared, offset, block, tile)
 
 
 @phase
@@ -154,24 +155,13 @@ def step_sparse(layer, options, data, memory, piece, shrink, first, last, a, a_s
     weights = layer.inputs * block * block
     sample_words = (piece.samples + MARK - 1) // MARK
     sparse.mark_samples(nonzero, n_start, options.capacity, layer.words, sample_words, memory.marks)
-    b = first
-    while b < last:
-        arguments = (
-            options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-            piece.samples, layer.inputs * block, memory.marks, layer.words * WORD, data.beta, background,
-            memory.shared, layer.deltas + b * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights, weights,
-            layer.bias + b * block, memory.shared, layer.background + b * block,
-        )  # fmt: skip
-        if last - b >= 4 and not background:
-            sparse.weight_step_four(*arguments)
-            b += 4
-        elif last - b >= 2:
-            sparse.weight_step_two(*arguments)
-            b += 2
-        else:
-            sparse.weight_step_one(*arguments)
-            b += 1
+    sparse.weight_step(
+        last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
+        piece.samples, layer.inputs * block, memory.marks, layer.words * WORD, data.beta, background,
+        memory.shared, layer.deltas + first * panel, panel,
+        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+        layer.bias + first * block, memory.shared, layer.background + first * block,
+    )  # fmt: skip
 
 
 @phase
@@ -197,7 +187,7 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
     layer = layers[i]
     first, last = owned_blocks(layer.outputs, layer, team)
     if i == 0:
-        if skips_zeros(layers, i, options):
+        if skips_zeros(layers, i, options, memory):
             step_sparse(
                 layer, options, data, memory, piece, shrink, first, last, memory.own, 0, memory.nonzero, 0, True
             )  # fmt: skip
@@ -205,7 +195,7 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
             step_dense(layer, options, memory, piece, shrink, first, last, memory.own, 0)
     else:
         a_start = activations(layers[i - 1], options, piece, VECTORS * lanes_of(memory.own))
-        if skips_zeros(layers, i, options):
+        if skips_zeros(layers, i, options, memory):
             n_start = activation_marks(layer, options, piece)
             step_sparse(
                 layer, options, data, memory, piece, shrink, first, last, memory.shared, a_start,
@@ -330,13 +320,17 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if not np.isfinite(total):
                 break
             backward_output(layers, options, memory, team, piece, shrink)
-            for i in range(len(layers) - 2, 0, -1):
-                send_gradient(layers, i, options, memory, team, piece)
-                since = lap(times, team, BACKWARD, since)
-                barriers += 1
-                since = meet(team, barriers, times, since)
-                receive_gradient(layers, i, options, memory, team, piece)
-                step_hidden(layers, i, options, data, memory, team, piece, shrink)
+            for i in range(len(layers) - 2, -1, -1):
+                if len(layers) > 2:
+                    if i > 0:
+                        mark_gradient(layers, i, options, memory, team, piece)
+                    since = lap(times, team, BACKWARD, since)
+                    barriers += 1
+                    since = meet(team, barriers, times, since)
+                if i + 1 < len(layers) - 1:
+                    step_hidden(layers, i + 1, options, data, memory, team, piece, shrink)
+                if i > 0:
+                    propagate_gradient(layers, i, options, memory, team, piece)
             if len(layers) > 1:
                 step_hidden(layers, 0, options, data, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)

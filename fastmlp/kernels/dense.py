@@ -80,7 +80,7 @@ def standardise(
 
 
 @phase
-def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
+def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, b_start, z, z_start):
     """``z = a W + bias`` for one block of outputs.
 
     Parameters
@@ -92,7 +92,9 @@ def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
     inputs : int
         Number of blocks of inputs.
     w : float (flat)
-        Block of weights ``[inputs * BLOCK][BLOCK]`` at ``w_start``, its bias ``[BLOCK]`` at ``bias``.
+        Block of weights ``[inputs * BLOCK][BLOCK]`` at ``w_start``.
+    bias : float (flat)
+        Its biases ``[BLOCK]`` at ``b_start``.
     z : float (flat), overwritten
         Block ``[rows][BLOCK]`` at ``z_start``.
     """
@@ -101,7 +103,7 @@ def forward(a, a_start, capacity, rows, inputs, w, w_start, bias, z, z_start):
         last = min(first + INPUT_BLOCKS, inputs)
         for row in range(0, rows, ROWS):
             z_offset = z_start + row * block
-            tile = load(w, bias, 0, ROWS, VECTORS) if first == 0 else load(z, z_offset, block, ROWS, VECTORS)
+            tile = load(bias, b_start, 0, ROWS, VECTORS) if first == 0 else load(z, z_offset, block, ROWS, VECTORS)
             for k in range(first, last):
                 a_offset = a_start + (k * capacity + row) * block
                 w_offset = w_start + k * block * block
@@ -163,37 +165,6 @@ def sum_samples(deltas, d_start, rows):
     for row in range(0, rows, ROWS):
         total = add(total, load(deltas, d_start + row * block, block, ROWS, VECTORS))
     return sum_rows(total)
-
-
-@phase
-def input_gradient(w, w_start, w_stride, blocks, deltas, d_start, squares, capacity, out, out_start):
-    """``out = W dz^T`` for one block of inputs, summed over some blocks of outputs.
-
-    Vectors run over the samples and the weights are broadcast, so that it is the small dz that is transposed, not W.
-
-    Parameters
-    ----------
-    w : float (flat)
-        Weights ``[BLOCK of inputs][BLOCK of outputs]`` at ``w_start`` and then every ``w_stride``.
-    blocks : int
-        Number of blocks of outputs.
-    deltas : float (flat)
-        dz^T, a transposed panel ``[blocks][capacity][BLOCK of outputs][BLOCK of samples]`` at ``d_start``.
-    squares, capacity : int
-        Blocks of samples in use, and blocks of samples that the panel has room for.
-    out : float (flat), overwritten
-        (dL/da)^T, ``[squares][BLOCK of inputs][BLOCK of samples]`` at ``out_start``.
-    """
-    block = VECTORS * lanes_of(w)
-    for square in range(squares):
-        for i in range(0, block, ROWS):
-            tile = zeros(out, ROWS, VECTORS)
-            for j in range(blocks):
-                w_offset = w_start + j * w_stride + i * block
-                d_offset = d_start + (j * capacity + square) * block * block
-                for unit in range(block):
-                    tile = multiply_add(tile, w, w_offset + unit, block, deltas, d_offset + unit * block)
-            store(out, out_start + (square * block + i) * block, block, tile)
 
 
 @phase

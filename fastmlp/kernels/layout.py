@@ -40,6 +40,9 @@ MARK = 32
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
 
+# Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
+TRANSPOSED_BLOCKS = 4
+
 LAYER = np.dtype(
     [
         ("inputs", np.int64),  # blocks of inputs
@@ -50,21 +53,14 @@ LAYER = np.dtype(
         ("width", np.int64),  # number of outputs without padding
         ("activations", np.int64),  # offset in the shared memory: two panels, for even and odd pieces
         ("deltas", np.int64),  # offset in the shared memory: a panel
-        (
-            "transposed",
-            np.int64,
-        ),  # offset in the shared memory: deltas (hidden) or inputs (output layer), transposed
-        (
-            "partial",
-            np.int64,
-        ),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
-        (
-            "background",
-            np.int64,
-        ),  # offset in the shared memory: what the background contributes to each output
+        ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
+        ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
+        ("background", np.int64),  # offset in the shared memory: what the background contributes to each output
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
+        ("delta_words", np.int64),  # outputs in words of WORD
+        ("delta_marks", np.int64),  # offset in the shared masks: which deltas are not zero
     ],
     align=True,
 )
@@ -157,7 +153,9 @@ class Layout:
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
         self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
-        self.n_private = self.rows * (self.words * WORD + 2 * classes + 1)
+        widest = int(self.layers["outputs"][1:-1].max(initial=0)) * self.block if training else 0
+        scratch = TRANSPOSED_BLOCKS * self.block * (1 + widest)
+        self.n_private = self.rows * (self.words * WORD + 2 * classes + 1) + scratch
         self.n_nonzero = self.words * self.rows
         self.n_marks = int(self.layers["words"].max()) * WORD * (self.rows // MARK)
         self.useful_threads = int(self.layers["groups"].max())
@@ -176,14 +174,14 @@ class Layout:
         layer["weights"] = self.n_parameters
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)
-        # the input layer passes no gradient on, and the output layer has logits instead of activations
-        backward = self.training and not last
-        partial = outputs if last else inputs if i and backward else 0
+        layer["delta_words"] = -(-outputs // WORD)
+        layer["delta_marks"] = self.n_masks
+        self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
         lengths = {
             "activations": 0 if last else 2 * self.rows * outputs,
-            "deltas": self.rows * outputs if backward else 0,
-            "transposed": self.rows * (inputs if last else outputs if backward else 0),
-            "partial": 2 * int(layer["groups"]) * self.rows * partial,
+            "deltas": self.rows * outputs if self.training and not last else 0,
+            "transposed": self.rows * inputs if last else 0,
+            "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "background": 0 if last else outputs,
             "squares": 2 * int(layer["groups"]),
         }

@@ -105,11 +105,16 @@ def gather(layers, options, data, memory, team, piece):
 
 
 @kernel
-def skips_zeros(layers, i, options):
-    """Whether the products of hidden layer ``i`` walk over the inputs that are not zero: background, or a ReLU's."""
-    if i == 0:
-        return options.sparse != 0
-    return options.activation == RELU and layers[i].outputs >= WIDE and i < len(layers) - 1
+def rectified(blocks, options, memory):
+    """Whether a product with so many blocks of outputs is to skip the zeros that a ReLU has left in its inputs."""
+    # smaller blocks do not fill the bytes that threads write side by side
+    return options.activation == RELU and blocks >= WIDE and VECTORS * lanes_of(memory.own) >= 8
+
+
+@kernel
+def skips_zeros(layers, i, options, memory):
+    """Whether hidden layer ``i`` walks over the inputs that are not zero: background, or what a ReLU has left."""
+    return options.sparse != 0 if i == 0 else rectified(layers[i].outputs, options, memory)
 
 
 @kernel
@@ -118,29 +123,29 @@ def activation_marks(layer, options, piece):
     return layer.nonzero + piece.number % 2 * layer.words * options.capacity
 
 
+@kernel
+def mark(layer, options, memory, piece, first, last, a_start, n_start):
+    """Describe in the shared masks which numbers are not zero in some blocks of a panel."""
+    panel = options.capacity * VECTORS * lanes_of(memory.own)
+    rows = (piece.samples + MARK - 1) // MARK * MARK
+    for b in range(first, last):
+        sparse.mark_block(
+            memory.shared, a_start + b * panel, piece.samples, rows, memory.masks, n_start, options.capacity, b
+        )  # fmt: skip
+
+
 @phase
 def forward_sparse(layer, options, memory, piece, first, last, a, a_start, nonzero, n_start):
     """Pre-activations of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
-    b = first
-    while b < last:
-        arguments = (
-            a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
-            memory.parameters, layer.weights + b * weights, weights, layer.bias + b * block,
-            memory.shared, layer.background + b * block,
-            memory.shared, activations(layer, options, piece, block) + b * panel, panel,
-        )  # fmt: skip
-        if last - b >= 4:
-            sparse.forward_four(*arguments)
-            b += 4
-        elif last - b >= 2:
-            sparse.forward_two(*arguments)
-            b += 2
-        else:
-            sparse.forward_one(*arguments)
-            b += 1
+    sparse.forward(
+        last - first, a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
+        memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
+        memory.shared, layer.background + first * block,
+        memory.shared, activations(layer, options, piece, block) + first * panel, panel,
+    )  # fmt: skip
 
 
 @phase
@@ -152,7 +157,7 @@ def forward_dense(layer, options, memory, piece, first, last, a, a_start):
         z_start = activations(layer, options, piece, block) + b * options.capacity * block
         dense.forward(
             a, a_start, options.capacity, piece.rows, layer.inputs,
-            memory.parameters, w_start, layer.bias + b * block, memory.shared, z_start,
+            memory.parameters, w_start, memory.parameters, layer.bias + b * block, memory.shared, z_start,
         )  # fmt: skip
 
 
@@ -162,29 +167,26 @@ def forward(layers, i, options, memory, team, piece):
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     first, last = owned_blocks(layer.outputs, layer, team)
+    skip = skips_zeros(layers, i, options, memory)
     if i == 0:
-        if skips_zeros(layers, i, options):
+        if skip:
             forward_sparse(layer, options, memory, piece, first, last, memory.own, 0, memory.nonzero, 0)
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
     else:
         a_start = activations(layers[i - 1], options, piece, block)
-        if skips_zeros(layers, i, options):
+        if skip:
             n_start = activation_marks(layer, options, piece)
-            forward_sparse(
-                layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start
-            )  # fmt: skip
+            forward_sparse(layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start)
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
+    z_start = activations(layer, options, piece, block)
     for b in range(first, last):
-        z_start = activations(layer, options, piece, block) + b * options.capacity * block
-        activate(options.activation, memory.shared, z_start, piece.rows, layer.width - b * block)
-        if skips_zeros(layers, i + 1, options):
-            above = layers[i + 1]
-            sparse.mark_block(
-                memory.shared, z_start, piece.samples, (piece.samples + MARK - 1) // MARK * MARK,
-                memory.masks, activation_marks(above, options, piece), options.capacity, b,
-            )  # fmt: skip
+        offset = z_start + b * options.capacity * block
+        activate(options.activation, memory.shared, offset, piece.rows, layer.width - b * block)
+    if i + 1 < len(layers) - 1 and skips_zeros(layers, i + 1, options, memory):
+        n_start = activation_marks(layers[i + 1], options, piece)
+        mark(layer, options, memory, piece, first, last, z_start, n_start)
 
 
 @phase
@@ -242,6 +244,12 @@ def prepare_background(layers, options, data, memory, team):
 def logits_start(options):
     """Where in a thread's own memory the logits begin: behind the standardised inputs."""
     return options.words * WORD * options.capacity
+
+
+@kernel
+def scratch_start(layers, options):
+    """Where in a thread's own memory the zeros and the transposed weights of ``propagate_gradient`` begin."""
+    return logits_start(options) + options.capacity * (2 * layers[len(layers) - 1].outputs + 1)
 
 
 @phase

@@ -23,10 +23,10 @@ from fastmlp.kernels.tile import (
     VECTORS,
     accumulate_rows,
     add,
+    clear_marks,
     get,
     lanes_of,
     load_blocks,
-    clear_marks,
     mark_nonzero,
     multiply_add_blocks,
     store,
@@ -35,8 +35,9 @@ from fastmlp.kernels.tile import (
     zeros,
 )
 
-# Words of inputs whose weights and samples stay in the first-level cache while all samples pass (2 * 64 inputs).
-INPUT_WORDS = 2
+# Words of inputs whose weights, of four blocks, stay in the first-level cache while all samples pass (32 KiB).
+# Measured at 512 x 512, batch 32: 11 % faster than 2; the input layer of one of 64 does not care.
+INPUT_WORDS = 1
 
 ONE = np.uint64(1)
 
@@ -95,9 +96,9 @@ def _forward(group, blocks):
     """Make the kernel for tiles of ``group`` samples and some neighbouring blocks of outputs."""
 
     @phase
-    def forward(
-        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, constant, c_start,
-        z, z_start, z_gap,
+    def forward_tiles(
+        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap,
+        bias, b_start, constant, c_start, z, z_start, z_gap,
     ):  # fmt: skip
         """``z = a W + (bias + constant)`` for ``blocks`` blocks of outputs.
 
@@ -112,10 +113,10 @@ def _forward(group, blocks):
         nonzero : uint64 (flat)
             ``[words][capacity]`` at ``n_start``: which inputs of a sample are not zero.
         w : float (flat)
-            Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``; the biases of all blocks,
-            ``[blocks * BLOCK]``, at ``bias``.
-        constant : float (flat)
-            What the background contributes to all blocks, ``[blocks * BLOCK]`` at ``c_start``.
+            Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``.
+        bias, constant : float (flat)
+            Biases of all blocks, ``[blocks * BLOCK]`` at ``b_start``, and what the background contributes, at
+            ``c_start``.
         z : float (flat), overwritten
             Blocks ``[rows][BLOCK]`` at ``z_start`` and then every ``z_gap``.
         """
@@ -124,7 +125,7 @@ def _forward(group, blocks):
             last = min(first + INPUT_WORDS, words)
             for row in range(0, rows, group):
                 if first == 0:
-                    tile = load_blocks(w, bias, 0, block, group, blocks)
+                    tile = load_blocks(bias, b_start, 0, block, group, blocks)
                     tile = add(tile, load_blocks(constant, c_start, 0, block, group, blocks))
                 else:
                     tile = load_blocks(z, z_start + row * block, block, z_gap, group, blocks)
@@ -139,10 +140,34 @@ def _forward(group, blocks):
                         tile = multiply_add_blocks(tile, a, a_offset, block, w, w_offset + i * block, w_gap)
                 store_blocks(z, z_start + row * block, block, z_gap, tile)
 
-    return forward
+    return forward_tiles
 
 
-forward_one, forward_two, forward_four = _forward(4, 1), _forward(2, 2), _forward(1, 4)
+_forward_one, _forward_two, _forward_four = _forward(4, 1), _forward(2, 2), _forward(1, 4)
+
+
+@phase
+def forward(
+    n_blocks, a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap,
+    bias, b_start, constant, c_start, z, z_start, z_gap,
+):  # fmt: skip
+    """``z = a W + (bias + constant)`` for any number of blocks of outputs, otherwise as above."""
+    block = VECTORS * lanes_of(z)
+    b = 0
+    while b < n_blocks:
+        arguments = (
+            a, a_start, capacity, rows, words, nonzero, n_start, w, w_start + b * w_gap, w_gap,
+            bias, b_start + b * block, constant, c_start + b * block, z, z_start + b * z_gap, z_gap,
+        )  # fmt: skip
+        if n_blocks - b >= 4:
+            _forward_four(*arguments)
+            b += 4
+        elif n_blocks - b >= 2:
+            _forward_two(*arguments)
+            b += 2
+        else:
+            _forward_one(*arguments)
+            b += 1
 
 
 def _weight_step(granule, blocks):
@@ -150,7 +175,7 @@ def _weight_step(granule, blocks):
     vectors = blocks * VECTORS
 
     @phase
-    def weight_step(
+    def step_tiles(
         rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta, background,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap, bias, constant, c_start,
     ):  # fmt: skip
@@ -209,7 +234,33 @@ def _weight_step(granule, blocks):
         if background:
             store_blocks(constant, c_start, 0, block, product)
 
-    return weight_step
+    return step_tiles
 
 
-weight_step_one, weight_step_two, weight_step_four = _weight_step(4, 1), _weight_step(2, 2), _weight_step(1, 4)
+_step_one, _step_two, _step_four = _weight_step(4, 1), _weight_step(2, 2), _weight_step(1, 4)
+
+
+@phase
+def weight_step(
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta,
+    background, deltas, d_start, d_gap, w, v, sums, w_start, w_gap, bias, constant, c_start,
+):  # fmt: skip
+    """One step for any number of blocks of weights and biases, otherwise as above."""
+    block = VECTORS * lanes_of(w)
+    b = 0
+    while b < n_blocks:
+        arguments = (
+            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta, background,
+            deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap, bias + b * block,
+            constant, c_start + b * block,
+        )  # fmt: skip
+        # neighbouring pixels are often zero together, units are not: 13 % more time with four blocks of the first layer
+        if n_blocks - b >= 4 and not background:
+            _step_four(*arguments)
+            b += 4
+        elif n_blocks - b >= 2:
+            _step_two(*arguments)
+            b += 2
+        else:
+            _step_one(*arguments)
+            b += 1

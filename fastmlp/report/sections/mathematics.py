@@ -53,7 +53,7 @@ BATCH = (
         "Forward, layer by layer; X has a row per image. The first layer skips pixels that are 0: with "
         "x = β + s, where s is 0 for them, the product with β is the same for all images.",
         ("Z = X W + b ; A = f ( Z )", "X W + b = S W + ( beta W + b )"),
-        ("dense.forward", "propagation.forward_background", "activation.activate"),
+        ("dense.forward", "sparse.forward", "activation.activate"),
     ),
     Equation(
         "Logits, softmax and the mean cross-entropy of the B images, y being the labels as unit vectors. The largest "
@@ -71,13 +71,13 @@ BATCH = (
         "Back to the last hidden layer, and from each hidden layer to the one below; f′ is computed from the "
         "activation itself, and ⊙ multiplies element by element.",
         ("Delta_j = f ' ( Z_j ) odot ( Delta_k W_{j k}^T )",),
-        ("output.input_gradient", "dense.input_gradient", "activation.times_derivative"),
+        ("output.input_gradient", "batch.propagate_gradient", "activation.times_derivative"),
     ),
     Equation(
         "The step of a hidden layer's weights (I×J), from its inputs X (B×I) and Δ of the hidden layer (B×J). "
         "Pixels that are 0 are skipped here as well; 1 is a column of ones, so 1ᵀΔ sums over the batch.",
         ("W <- W - frac{alpha}{B} X^T Delta_j", "X^T Delta_j = S^T Delta_j + beta^T 1^T Delta_j"),
-        ("dense.weight_step", "background.weight_step"),
+        ("dense.weight_step", "sparse.weight_step"),
     ),
     Equation(
         "The step of the output weights (J×K), from the activations of the last hidden layer (the original calls "
