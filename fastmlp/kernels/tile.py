@@ -486,19 +486,23 @@ def transpose_bits(typing_context, words, offset, out, out_offset):
         return None
 
     def emit(context, builder, signature, arguments):
-        bytes_of_words, column = ir.VectorType(ir.IntType(8), 256), ir.VectorType(ir.IntType(8), 32)
-        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), bytes_of_words.as_pointer())
+        whole, half = (ir.VectorType(ir.IntType(bits), 32) for bits in (64, 32))
+        bytes_of_half, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
+        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), whole.as_pointer())
         loaded = builder.load(pointer, align=8)
         target = _element(context, builder, out, *arguments[2:])
         zero = ir.Constant(column, [0] * 32)
-        for byte in range(8):
-            order = ir.Constant(ir.VectorType(ir.IntType(32), 32), [8 * r + byte for r in range(32)])
-            values = builder.shuffle_vector(loaded, ir.Constant(bytes_of_words, ir.Undefined), order)
-            for bit in range(7, -1, -1):
-                # the sign bits are one instruction on x86
-                flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
-                builder.store(flags, builder.gep(target, [integer_constant(8 * byte + bit)]))
-                values = builder.add(values, values)
+        for start in (0, 32):
+            shifted = builder.lshr(loaded, ir.Constant(whole, [start] * 32))
+            numbers = builder.bitcast(builder.trunc(shifted, half), bytes_of_half)
+            for byte in range(4):
+                order = ir.Constant(half, [4 * r + byte for r in range(32)])
+                values = builder.shuffle_vector(numbers, ir.Constant(bytes_of_half, ir.Undefined), order)
+                for bit in range(7, -1, -1):
+                    # the sign bits are one instruction on x86
+                    flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
+                    builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
+                    values = builder.add(values, values)
         return context.get_dummy_value()
 
     return types.void(words, types.int64, out, types.int64), emit
