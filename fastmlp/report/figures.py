@@ -33,9 +33,10 @@ _STYLES = (
     (0, (2, 1)),
 )
 
-WIDTH, HEIGHT = 4.8, 3.3  # inches: at 160 dots per inch as wide as a column of the page
+WIDTH, HEIGHT = 4.8, 3.3  # inches: as wide as a phone, where 10 points are 10 pixels
+_LEFT, _RIGHT = 0.66, 0.23  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
 _BAND_POINTS = 240  # of the band of the training loss, which is smooth enough for so few
-_TEXT = 9
+_TEXT = 10
 
 
 def loss_figure(records: Sequence[TrainingRecord]) -> Figure:
@@ -106,11 +107,12 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
 
 def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0) -> tuple[Figure, Any]:
     """An empty panel with training steps along it."""
-    legend = 0.12 + 0.165 * legend_lines if legend_lines else 0.0
+    legend = 0.14 + 0.18 * legend_lines if legend_lines else 0.0
     height = HEIGHT + legend
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.115, (0.46 + legend) / height, 0.865, (HEIGHT - 0.56) / height))
+    box = (_LEFT / WIDTH, (0.5 + legend) / height, 1 - (_LEFT + _RIGHT) / WIDTH, (HEIGHT - 0.6) / height)
+    axes = figure.add_axes(box)
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -119,6 +121,7 @@ def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0)
         axes.spines[side].set_color(MUTED)
     axes.tick_params(colors=INK, labelsize=_TEXT)
     axes.set_ylabel(label, fontsize=_TEXT, color=INK)
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"Training steps ({records[0].steps_per_epoch:,} per epoch)", fontsize=_TEXT, color=INK)
     axes.set_xlim(0, max(1, *(record.steps for record in records)))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

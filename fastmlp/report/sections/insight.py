@@ -47,16 +47,17 @@ def _network(findings: Findings, name: str) -> list[Markup]:
     )
     accuracy = network.evaluate(findings.dataset.X_test, findings.dataset.y_test).accuracy
     mistakes = confident_mistakes(network, findings.dataset)
-    units = min(network.layers[1], MOST_UNITS)
+    units = network.layers[1]
+    which = f"{units} units" if units <= MOST_UNITS else f"the first {MOST_UNITS} of {units} units"
     start = new_network(findings.plan.experiments[name], findings.dataset, seed=0).weights[0]
     shown = (
-        (network.weights[0], "The weights"),
+        (network.weights[0], f"The weights into {which}"),
         (network.weights[0] - start, "What training changed in them"),
     )
     figures = [
         tag(
             "figure",
-            picture(weight_mosaic(weights, shape), f"{what}: {units} units of {name}", scale=2, class_="mosaic"),
+            picture(weight_mosaic(weights, shape), f"{name}: {what}", scale=2, class_="mosaic"),
             tag("figcaption", what),
         )
         for weights, what in shown
