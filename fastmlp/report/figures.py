@@ -34,7 +34,7 @@ _STYLES = (
 )
 
 WIDTH, HEIGHT = 4.8, 3.3  # inches: as wide as a phone, where 10 points are 10 pixels
-_LEFT, _RIGHT = 0.66, 0.23  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
+_LEFT, _RIGHT = 0.66, 0.27  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
 _BAND_POINTS = 240  # of the band of the training loss, which is smooth enough for so few
 _TEXT = 10
 
@@ -158,10 +158,10 @@ def _top(records: Sequence[TrainingRecord], validation: Curve, training: Curve |
 
 
 def _accuracy_bottom(records: Sequence[TrainingRecord], curves: Sequence[Curve]) -> float:
-    """Where an accuracy panel begins: with the first epoch's end."""
+    """Where an accuracy panel begins: with the first epoch's end, and with at most 99 %."""
     later = [float(np.nanmin(curve.low[curve.step >= records[0].steps_per_epoch], initial=100.0)) for curve in curves]
     lowest = min(later)
-    return max(0.0, lowest - 0.25 * (100 - lowest) - 0.2)
+    return max(0.0, min(99.0, lowest - 0.25 * (100 - lowest)))
 
 
 def _percent(curve: Curve) -> Curve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -127,5 +128,6 @@ def mistakes_figure(mistakes: list[Mistake]) -> Figure:
 
 
 def caption(mistake: Mistake) -> str:
-    """Return "4 taken for 9, 99.98 %"."""
-    return f"{mistake.label} taken for {mistake.predicted}, {100 * mistake.confidence:.2f} %"
+    """Return "4 taken for 9, 99.98 %", rounded down: no network is certain."""
+    percent = math.floor(10_000 * mistake.confidence) / 100
+    return f"{mistake.label} taken for {mistake.predicted}, {percent:.2f} %"

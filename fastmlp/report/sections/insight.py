@@ -26,7 +26,8 @@ def insight(findings: Findings) -> Markup | None:
             "negative, white zero, vermilion positive, each mosaic on its own scale. What looks like noise is what is "
             "left of the initial weights. At the border the pixels are nearly always 0, so training moves all of their "
             "weights alike, and the differences stay as they were drawn; weights drawn from uniform(−1, 1) are so "
-            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away."
+            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away. "
+            "The best network is the one with the lowest best validation loss in the mean over its seeds."
         )
     ]
     for name in names:

@@ -84,7 +84,7 @@ def results_table(findings: Findings, experiments: Mapping[str, Experiment]) -> 
         "Best validation loss",
         "Best validation accuracy (%)",
         "Final training accuracy (%)",
-        f"Steps to {100 * TARGET_ACCURACY:.0f} % validation accuracy",
+        f"Steps to {100 * TARGET_ACCURACY:.0f}\N{NO-BREAK SPACE}% validation accuracy",
         "Epochs",
         "Seconds",
     )
