@@ -34,7 +34,7 @@ _STYLES = (
 )
 
 WIDTH, HEIGHT = 4.8, 3.3  # inches: as wide as a phone, where 10 points are 10 pixels
-_LEFT, _RIGHT = 0.66, 0.27  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
+_LEFT, _RIGHT = 0.71, 0.27  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
 _BAND_POINTS = 240  # of the band of the training loss, which is smooth enough for so few
 _TEXT = 10
 
