@@ -21,6 +21,7 @@ from PIL import Image
 from fastmlp.datasets import Dataset
 from fastmlp.report import embedding, figures
 from fastmlp.report.build import build_report
+from fastmlp.report.experiment_file import read_experiments
 from fastmlp.report.experiments import EXPERIMENTS, Experiment
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.judgement import judge
@@ -34,6 +35,7 @@ from fastmlp.report.sections.machine import command_line
 from fastmlp.report.sections.mathematics import named_kernels
 from fastmlp.report.speed import SpeedUp
 from fastmlp.report.wording import typographic
+from tests.processes import ROOT
 from tests.report_data import made_up_report, record, small_mnist
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
@@ -366,6 +368,21 @@ def test_the_report_is_small(made: Made) -> None:
     for path in made.folder.glob("figures/*.png"):
         with Image.open(path) as image:
             assert image.width <= 800
+
+
+@pytest.mark.skipif(not (ROOT / "bench" / "results").is_dir(), reason="pictures are in the repository only")
+def test_the_readme_shows_the_example_report() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "bench/results/assignment/figures/chain-validation-accuracy.png" in pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
+    files = [path for path in (ROOT / "bench" / "results" / "assignment").rglob("*") if "runs" not in path.parts]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 3e6
+
+
+def test_the_experiment_in_the_readme_can_be_read(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert read_experiments(tmp_path / "mine.toml")["wide-relu"].layers == (256,)
 
 
 # Figures
