@@ -450,6 +450,14 @@ def test_curves_of_a_comparison_can_be_told_apart() -> None:
     assert len({line.get_color() for line in axes.lines}) == 9
 
 
+def test_a_comparison_is_fainter_where_seeds_have_stopped() -> None:
+    records = [record(seed=0, epochs=2, status="stopped early"), record(seed=1, epochs=3)]
+    (axes,) = figures.comparison_figure({"default": records}, "validation_loss").axes
+    whole, rest = axes.lines
+    assert (whole.get_xdata()[-1], rest.get_xdata()[0], rest.get_xdata()[-1]) == (100, 100, 150)
+    assert rest.get_alpha() < 1 and whole.get_label() == "default"
+
+
 @pytest.mark.parametrize(
     ("path", "compact"),
     [

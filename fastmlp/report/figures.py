@@ -94,8 +94,7 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
     if not is_loss:
         curves = [_percent(curve) for curve in curves]
     for i, (label, curve) in enumerate(zip(records, curves, strict=True)):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": _STYLES[i % len(_STYLES)], "linewidth": 1.4}
-        axes.plot(curve.step, curve.mean, label=label, **style)
+        _draw_mean(axes, curve, COLOURS[i % len(COLOURS)], label, _STYLES[i % len(_STYLES)])
     if is_loss:
         axes.set_ylim(0, max(_top(some, curve) for some, curve in zip(records.values(), curves, strict=True)))
     else:
@@ -130,8 +129,13 @@ def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0)
 
 
 def _draw(axes: Any, curve: Curve, colour: str, label: str, linestyle: str = "-") -> None:
-    """Draw a mean with its band; fainter where some seeds have stopped."""
+    """Draw a mean with its band."""
     axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    _draw_mean(axes, curve, colour, label, linestyle)
+
+
+def _draw_mean(axes: Any, curve: Curve, colour: str, label: str, linestyle: Any) -> None:
+    """Draw a mean, fainter where some seeds have stopped: there it is one of others."""
     whole, rest = slice(0, curve.complete), slice(max(curve.complete - 1, 0), None)
     axes.plot(curve.step[whole], curve.mean[whole], color=colour, linewidth=1.5, linestyle=linestyle, label=label)
     if curve.complete < len(curve.step):
