@@ -90,13 +90,13 @@ def test_unknown_names_are_told_with_near_misses(word: str, message: str) -> Non
         choose([word])
 
 
-def test_every_experiment_is_trained_per_seed_and_every_kind_of_gradient_checked_once() -> None:
+def test_every_experiment_is_trained_per_seed_and_every_initial_network_checked_once() -> None:
     jobs = needed_jobs(EXPERIMENTS, 3)
     trainings = [(job.experiment.name, job.seed) for job in jobs if job.kind == "training"]
     assert sorted(trainings) == sorted((name, seed) for name in EXPERIMENTS for seed in range(3))
-    checked = [(job.experiment.layers, job.experiment.activation) for job in jobs if job.kind == "gradients"]
+    checked = [(e.layers, e.activation, e.init) for e in (job.experiment for job in jobs if job.kind == "gradients")]
     assert len(checked) == len(set(checked))
-    assert set(checked) == {(e.layers, e.activation) for e in EXPERIMENTS.values()}
+    assert set(checked) == {(e.layers, e.activation, e.init) for e in EXPERIMENTS.values()}
     assert [job.cost for job in jobs] == sorted((job.cost for job in jobs), reverse=True)
     assert len({job.name for job in jobs}) == len(jobs)
 

@@ -7,6 +7,7 @@ import dataclasses
 import html.parser
 import importlib
 import io
+import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -20,16 +21,21 @@ from PIL import Image
 from fastmlp.datasets import Dataset
 from fastmlp.report import embedding, figures
 from fastmlp.report.build import build_report
+from fastmlp.report.experiment_file import read_experiments
 from fastmlp.report.experiments import EXPERIMENTS, Experiment
 from fastmlp.report.findings import Findings, best_experiment
+from fastmlp.report.judgement import judge
 from fastmlp.report.markup import join, tag
 from fastmlp.report.mathml import formula
-from fastmlp.report.pictures import confident_mistakes, weight_mosaic
+from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_mosaic
 from fastmlp.report.plan import Plan
 from fastmlp.report.runner import Results
+from fastmlp.report.sections import basic, overview
 from fastmlp.report.sections.machine import command_line
 from fastmlp.report.sections.mathematics import named_kernels
 from fastmlp.report.speed import SpeedUp
+from fastmlp.report.wording import typographic
+from tests.processes import ROOT
 from tests.report_data import made_up_report, record, small_mnist
 
 HOSTILE = "</title><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
@@ -180,6 +186,7 @@ def test_all_parts_of_the_assignment_are_there(made: Made) -> None:
         "It took 2 min 03 s.",
         "That is 8.0 times as fast",
         "fastmlp reproduce --seeds 2 --epochs 8",
+        "The weights into 64 units",
     ):
         assert part in text, part
 
@@ -209,6 +216,38 @@ def test_verdicts_are_told_with_interval_and_reason(made: Made) -> None:
         assert verdict.claim.measure.definition in text
         assert verdict.effect is not None
     assert text.count("95 % interval") >= 9
+
+
+def test_experiments_say_what_came_of_the_claims_about_them(made: Made) -> None:
+    text = words(made.page)
+    for verdict in made.findings.verdicts:
+        told = f"Claim {verdict.claim.number}: {typographic(verdict.claim.statement)}"
+        at = text.index(told) + len(told)
+        assert verdict.verdict in text[at : at + 20]
+
+
+@pytest.mark.parametrize("otherwise", [True, False])
+def test_the_summary_tells_comparisons_that_come_out_otherwise(made: Made, otherwise: bool) -> None:
+    """ReLU loses with the old initialisation, and wins or loses with the one made for it."""
+    decays = {"default": 0.02, "relu-uniform": 0.01, "improved-init": 0.02, "relu-he": 0.04 if otherwise else 0.01}
+    trainings = {name: [record(name, seed, decay=decay) for seed in range(3)] for name, decay in decays.items()}
+    findings = dataclasses.replace(made.findings, verdicts=judge(trainings))
+    text = words(str(overview.summary(findings)))
+    assert "ReLU learns faster than sigmoid.Early validation loss higher by" in text
+    assert ("Each with the initialisation made for it: holds" in text) == otherwise
+
+
+def test_networks_that_begin_alike_share_a_gradient_check(made: Made) -> None:
+    text = words(made.page)
+    assert "default, momentum" in text
+    assert "relu-he, relu-he-momentum" in text
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_relu_is_excused_only_if_it_fails(made: Made, passed: bool) -> None:
+    checks = {name: check | {"original_passed": passed} for name, check in made.results.gradients.items()}
+    findings = dataclasses.replace(made.findings, results=dataclasses.replace(made.results, gradients=checks))
+    assert ("ReLU does not pass it" in words(str(basic.task_2(findings)))) == (not passed)
 
 
 def test_mean_and_deviation_are_compared_with_the_original_s_only_for_its_data(made: Made) -> None:
@@ -291,6 +330,9 @@ def test_the_command_line_asks_for_the_same(made: Made) -> None:
     assert command_line(plan) == (
         "fastmlp reproduce --seeds 2 --epochs 8 --only default --data 'my data.npz' --n-train 200"
     )
+    assert command_line(made.plan, baseline=True) == (
+        "fastmlp reproduce --seeds 2 --epochs 8 --experiments FILE --baseline --n-train 200"
+    )
 
 
 # Files
@@ -328,7 +370,50 @@ def test_the_report_is_small(made: Made) -> None:
             assert image.width <= 800
 
 
+@pytest.mark.skipif(not (ROOT / "bench" / "results").is_dir(), reason="pictures are in the repository only")
+def test_the_readme_shows_the_example_report() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "bench/results/assignment/figures/chain-validation-accuracy.png" in pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
+    files = [path for path in (ROOT / "bench" / "results" / "assignment").rglob("*") if "runs" not in path.parts]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 3e6
+
+
+def test_the_experiment_in_the_readme_can_be_read(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert read_experiments(tmp_path / "mine.toml")["wide-relu"].layers == (256,)
+
+
 # Figures
+
+
+@pytest.mark.parametrize("accuracies", [(0.75, 0.95), (0.97, 0.9999), (0.9991, 0.9999)])
+@pytest.mark.parametrize("epochs", [7, 25, 250])
+def test_nothing_sticks_out_of_a_figure(accuracies: tuple[float, float], epochs: int) -> None:
+    """Whatever numbers the axes have."""
+    made = record(epochs=epochs, status="stopped early")
+    rising = np.linspace(*accuracies, len(made.step))
+    made = dataclasses.replace(made, validation_accuracy=rising, training_accuracy=rising)
+    for figure in (
+        figures.loss_figure([made]),
+        figures.accuracy_figure([made]),
+        figures.comparison_figure({name: [made] for name in list(EXPERIMENTS)[:9]}, "validation_accuracy"),
+    ):
+        figure.canvas.draw()
+        box: Any = figure.get_tightbbox()
+        assert box.x0 >= 0 and box.y0 >= 0
+        assert box.x1 <= figure.get_figwidth() and box.y1 <= figure.get_figheight()
+
+
+def test_captions_of_mistakes_do_not_overlap(made: Made) -> None:
+    figure = mistakes_figure(confident_mistakes(made.findings.networks["default"], made.dataset))
+    canvas: Any = figure.canvas
+    canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert len(boxes) == 12
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert all(box.x0 >= 0 and box.x1 <= canvas.get_width_height()[0] for box in boxes)
 
 
 def test_svg_files_are_xml_with_text(made: Made) -> None:
@@ -363,6 +448,14 @@ def test_curves_of_a_comparison_can_be_told_apart() -> None:
     names = list(EXPERIMENTS)[:9]
     (axes,) = figures.comparison_figure({name: [record(name)] for name in names}, "validation_loss").axes
     assert len({line.get_color() for line in axes.lines}) == 9
+
+
+def test_a_comparison_is_fainter_where_seeds_have_stopped() -> None:
+    records = [record(seed=0, epochs=2, status="stopped early"), record(seed=1, epochs=3)]
+    (axes,) = figures.comparison_figure({"default": records}, "validation_loss").axes
+    whole, rest = axes.lines
+    assert (whole.get_xdata()[-1], rest.get_xdata()[0], rest.get_xdata()[-1]) == (100, 100, 150)
+    assert rest.get_alpha() < 1 and whole.get_label() == "default"
 
 
 @pytest.mark.parametrize(
@@ -423,6 +516,7 @@ def test_mistakes_are_the_most_confident_ones(made: Made) -> None:
         ("sum_k", "<munder><mo>∑</mo><mi>k</mi></munder>"),
         ("frac{1}{2 B}", "<mfrac><mn>1</mn><mrow><mn>2</mn><mi>B</mi></mrow></mfrac>"),
         ("1.7159 <- <", "<mn>1.7159</mn><mo>←</mo><mo>&lt;</mo>"),
+        ("( z )", '<mo stretchy="false">(</mo><mi>z</mi><mo stretchy="false">)</mo>'),
     ],
 )
 def test_formulas(notation: str, expected: str) -> None:

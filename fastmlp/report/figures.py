@@ -33,9 +33,10 @@ _STYLES = (
     (0, (2, 1)),
 )
 
-WIDTH, HEIGHT = 4.8, 3.3  # inches: at 160 dots per inch as wide as a column of the page
+WIDTH, HEIGHT = 4.8, 3.3  # inches: as wide as a phone, where 10 points are 10 pixels
+_LEFT, _RIGHT = 0.71, 0.27  # inches beside a panel: for "100.0" and a name, and for half of "12,500"
 _BAND_POINTS = 240  # of the band of the training loss, which is smooth enough for so few
-_TEXT = 9
+_TEXT = 10
 
 
 def loss_figure(records: Sequence[TrainingRecord]) -> Figure:
@@ -93,8 +94,7 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
     if not is_loss:
         curves = [_percent(curve) for curve in curves]
     for i, (label, curve) in enumerate(zip(records, curves, strict=True)):
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": _STYLES[i % len(_STYLES)], "linewidth": 1.4}
-        axes.plot(curve.step, curve.mean, label=label, **style)
+        _draw_mean(axes, curve, COLOURS[i % len(COLOURS)], label, _STYLES[i % len(_STYLES)])
     if is_loss:
         axes.set_ylim(0, max(_top(some, curve) for some, curve in zip(records.values(), curves, strict=True)))
     else:
@@ -106,11 +106,12 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
 
 def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0) -> tuple[Figure, Any]:
     """An empty panel with training steps along it."""
-    legend = 0.12 + 0.165 * legend_lines if legend_lines else 0.0
+    legend = 0.14 + 0.18 * legend_lines if legend_lines else 0.0
     height = HEIGHT + legend
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.115, (0.46 + legend) / height, 0.865, (HEIGHT - 0.56) / height))
+    box = (_LEFT / WIDTH, (0.5 + legend) / height, 1 - (_LEFT + _RIGHT) / WIDTH, (HEIGHT - 0.6) / height)
+    axes = figure.add_axes(box)
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -119,6 +120,7 @@ def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0)
         axes.spines[side].set_color(MUTED)
     axes.tick_params(colors=INK, labelsize=_TEXT)
     axes.set_ylabel(label, fontsize=_TEXT, color=INK)
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"Training steps ({records[0].steps_per_epoch:,} per epoch)", fontsize=_TEXT, color=INK)
     axes.set_xlim(0, max(1, *(record.steps for record in records)))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -127,8 +129,13 @@ def _panel(label: str, records: Sequence[TrainingRecord], legend_lines: int = 0)
 
 
 def _draw(axes: Any, curve: Curve, colour: str, label: str, linestyle: str = "-") -> None:
-    """Draw a mean with its band; fainter where some seeds have stopped."""
+    """Draw a mean with its band."""
     axes.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+    _draw_mean(axes, curve, colour, label, linestyle)
+
+
+def _draw_mean(axes: Any, curve: Curve, colour: str, label: str, linestyle: Any) -> None:
+    """Draw a mean, fainter where some seeds have stopped: there it is one of others."""
     whole, rest = slice(0, curve.complete), slice(max(curve.complete - 1, 0), None)
     axes.plot(curve.step[whole], curve.mean[whole], color=colour, linewidth=1.5, linestyle=linestyle, label=label)
     if curve.complete < len(curve.step):
@@ -155,10 +162,10 @@ def _top(records: Sequence[TrainingRecord], validation: Curve, training: Curve |
 
 
 def _accuracy_bottom(records: Sequence[TrainingRecord], curves: Sequence[Curve]) -> float:
-    """Where an accuracy panel begins: with the first epoch's end."""
+    """Where an accuracy panel begins: with the first epoch's end, and with at most 99 %."""
     later = [float(np.nanmin(curve.low[curve.step >= records[0].steps_per_epoch], initial=100.0)) for curve in curves]
     lowest = min(later)
-    return max(0.0, lowest - 0.25 * (100 - lowest) - 0.2)
+    return max(0.0, min(99.0, lowest - 0.25 * (100 - lowest)))
 
 
 def _percent(curve: Curve) -> Curve:

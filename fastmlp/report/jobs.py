@@ -57,16 +57,19 @@ class Job:
 def needed_jobs(experiments: Mapping[str, Experiment], seeds: int) -> list[Job]:
     """List all work for some experiments and seeds, the longest first.
 
-    Networks that differ in their initial weights and learning rate only compute gradients alike and are checked once.
+    Gradients are checked once per initial network: those of experiments that only learn from it otherwise are the same.
     """
     jobs = [Job("training", experiment, seed) for experiment in experiments.values() for seed in range(seeds)]
-    checked = set()
+    checked: dict[tuple[object, ...], Experiment] = {}
     for experiment in experiments.values():
-        kind = experiment.layers, experiment.activation
-        if kind not in checked:
-            jobs.append(Job("gradients", experiment))
-            checked.add(kind)
+        checked.setdefault(initial_network(experiment), experiment)
+    jobs += [Job("gradients", experiment) for experiment in checked.values()]
     return sorted(jobs, key=lambda job: -job.cost)
+
+
+def initial_network(experiment: Experiment) -> tuple[object, ...]:
+    """Return what decides the network that an experiment begins with."""
+    return experiment.layers, experiment.activation, experiment.init
 
 
 def run_job(

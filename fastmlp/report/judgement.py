@@ -171,7 +171,7 @@ def _doubt(interval: Interval, at_most: float) -> str:
     if interval.low <= 0 <= interval.high:
         return "The interval includes 0: chance may have made the difference."
     if interval.low >= at_most:
-        return "That is more than slightly."
+        return "The direction is as claimed, but that is more than slightly."
     if interval.high >= at_most:
-        return "Whether that is slightly remains open."
+        return "The direction is as claimed; whether that is still slightly remains open."
     return ""

@@ -1,7 +1,7 @@
 """Formulas in MathML, from a notation that can be read.
 
 ``formula("delta_j = f ' ( z_j ) sum_k w_{k j} delta_k")``: words are separated by spaces; ``_`` and ``^`` put the next
-word or ``{group}`` below and above; ``;`` is a wide space; Greek letters and a few signs have names.
+word or ``{group}`` below and above; Greek letters and a few signs have names.
 """
 
 from __future__ import annotations
@@ -66,8 +66,6 @@ def _group(words: Iterator[str], closing: str | None) -> list[str]:
             elements.append(_script(word, elements.pop(), _one(words)))
         elif word == "frac":
             elements.append(f"<mfrac>{_one(words)}{_one(words)}</mfrac>")
-        elif word == ";":
-            elements.append('<mspace width="2em"/>')
         elif word == "{":
             elements.append(_row(_group(words, "}")))
         else:
@@ -107,4 +105,6 @@ def _atom(word: str) -> str:
         return f'<mi mathvariant="normal">{text}</mi>'
     if re.fullmatch(r"[0-9.,]*[0-9]", word):
         return f"<mn>{text}</mn>"
+    if word in ("(", ")"):  # without a font for mathematics browsers stretch brackets far beyond what they enclose
+        return f'<mo stretchy="false">{text}</mo>'
     return f"<mi>{text}</mi>" if text.isalpha() and word != "sum" else f"<mo>{text}</mo>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fastmlp.report.figures import INK
+from fastmlp.report.figures import INK, WIDTH
 
 if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
@@ -114,18 +115,19 @@ def mistakes_figure(mistakes: list[Mistake]) -> Figure:
     """Draw the mistakes with what they were taken for."""
     columns = 4
     rows = max(1, -(-len(mistakes) // columns))
-    figure = Figure(figsize=(4.8, 1.55 * rows))
+    figure = Figure(figsize=(WIDTH, 1.5 * rows))
     FigureCanvasAgg(figure)
     for i, mistake in enumerate(mistakes):
         row, column = divmod(i, columns)
-        box = ((column + 0.08) / columns, 1 - (row + 0.98) / rows, 0.84 / columns, 0.78 / rows)
+        box = ((column + 0.08) / columns, 1 - (row + 0.96) / rows, 0.84 / columns, 0.68 / rows)
         axes: Any = figure.add_axes(box)
         axes.imshow(mistake.pixels, cmap="gray_r", interpolation="nearest")
         axes.set_axis_off()
-        axes.set_title(caption(mistake), fontsize=8, color=INK, pad=2)
+        axes.set_title(caption(mistake).replace(", ", "\n"), fontsize=9, color=INK, pad=3)
     return figure
 
 
 def caption(mistake: Mistake) -> str:
-    """Return "4 taken for 9, 99.9 %"."""
-    return f"{mistake.label} taken for {mistake.predicted}, {100 * mistake.confidence:.1f} %"
+    """Return "4 taken for 9, 99.98 %", rounded down: no network is certain."""
+    percent = math.floor(10_000 * mistake.confidence) / 100
+    return f"{mistake.label} taken for {mistake.predicted}, {percent:.2f} %"

@@ -26,7 +26,8 @@ def insight(findings: Findings) -> Markup | None:
             "negative, white zero, vermilion positive, each mosaic on its own scale. What looks like noise is what is "
             "left of the initial weights. At the border the pixels are nearly always 0, so training moves all of their "
             "weights alike, and the differences stay as they were drawn; weights drawn from uniform(−1, 1) are so "
-            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away."
+            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away. "
+            "The best network is the one with the lowest best validation loss in the mean over its seeds."
         )
     ]
     for name in names:
@@ -47,16 +48,17 @@ def _network(findings: Findings, name: str) -> list[Markup]:
     )
     accuracy = network.evaluate(findings.dataset.X_test, findings.dataset.y_test).accuracy
     mistakes = confident_mistakes(network, findings.dataset)
-    units = min(network.layers[1], MOST_UNITS)
+    units = network.layers[1]
+    which = f"{units} units" if units <= MOST_UNITS else f"the first {MOST_UNITS} of {units} units"
     start = new_network(findings.plan.experiments[name], findings.dataset, seed=0).weights[0]
     shown = (
-        (network.weights[0], "The weights"),
+        (network.weights[0], f"The weights into {which}"),
         (network.weights[0] - start, "What training changed in them"),
     )
     figures = [
         tag(
             "figure",
-            picture(weight_mosaic(weights, shape), f"{what}: {units} units of {name}", scale=2, class_="mosaic"),
+            picture(weight_mosaic(weights, shape), f"{name}: {what}", scale=2, class_="mosaic"),
             tag("figcaption", what),
         )
         for weights, what in shown

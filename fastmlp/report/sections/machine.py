@@ -41,7 +41,7 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
         *parts,
         table(("", ""), rows),
         tag("h3", "Doing it again"),
-        listing(command_line(findings.plan)),
+        listing(command_line(findings.plan, baseline=findings.speed_up is not None)),
         paragraph(
             "The same version on the same type of processor gives the same numbers, whatever the number of threads and "
             "of trainings at a time; only the seconds differ."
@@ -49,12 +49,15 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
     )
 
 
-def command_line(plan: Plan) -> str:
-    """The command that asks for the same, but for a file of experiments, whose name is not known."""
+def command_line(plan: Plan, *, baseline: bool = False) -> str:
+    """The command that asks for the same, but for the name of a file of experiments, which is not known."""
     words = ["fastmlp", "reproduce", "--seeds", str(plan.seeds), "--epochs", str(plan.protocol.epochs)]
-    names = [name for name in EXPERIMENTS if name in plan.experiments]
-    if len(names) < len(EXPERIMENTS):
+    if plan.experiments.keys() - EXPERIMENTS.keys():
+        words += ["--experiments", "FILE"]
+    if EXPERIMENTS.keys() - plan.experiments.keys():
         words += ["--only", ",".join(plan.experiments)]
+    if baseline:
+        words.append("--baseline")
     if plan.data != "mnist":
         words += ["--data", plan.data]
     if plan.protocol.n_train != Protocol.n_train:
@@ -68,7 +71,7 @@ def _speed_up(found: SpeedUp) -> Markup:
         f"{found.samples:,} samples in {found.numpy_seconds:.2f} s; fastmlp with {plural(found.threads, 'thread')}, "
         f"the same steps in the same order: {found.seconds:.2f} s. That is ",
         tag("strong", f"{found.factor:.1f} times as fast"),
-        f". NumPy was then right about {100 * found.numpy_accuracy:.2f} %, fastmlp about {100 * found.accuracy:.2f} % "
-        "of the validation samples; in the first epoch the losses of no batch differ by more than "
+        f". NumPy's network then classifies {100 * found.numpy_accuracy:.2f} % of the validation samples rightly, "
+        f"fastmlp's {100 * found.accuracy:.2f} %; in the first epoch the losses of no batch differ by more than "
         f"{scientific(found.difference)}.",
     )

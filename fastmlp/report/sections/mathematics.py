@@ -32,7 +32,11 @@ SINGLE = (
     Equation(
         "Forward: an image x gives the pre-activations z and activations a of the hidden units j, and from these the "
         "logits of the classes k.",
-        ("z_j = sum_i w_{j i} x_i + b_j ; a_j = f ( z_j ) ; z_k = sum_j w_{k j} a_j + b_k",),
+        (
+            "z_j = sum_i w_{j i} x_i + b_j",
+            "a_j = f ( z_j )",
+            "z_k = sum_j w_{k j} a_j + b_k",
+        ),
     ),
     Equation(
         "With δ = ∂L/∂z, the chain rule gives the gradient of a weight, as z depends on it through one product only.",
@@ -52,7 +56,7 @@ BATCH = (
     Equation(
         "Forward, layer by layer; X has a row per image. The first layer skips pixels that are 0: with "
         "x = β + s, where s is 0 for them, the product with β is the same for all images.",
-        ("Z = X W + b ; A = f ( Z )", "X W + b = S W + ( beta W + b )"),
+        ("Z = X W + b", "A = f ( Z )", "X W + b = S W + ( beta W + b )"),
         ("dense.forward", "sparse.forward", "activation.activate"),
     ),
     Equation(
@@ -87,19 +91,34 @@ BATCH = (
     ),
     Equation(
         "Momentum μ: the step is added to a share of the one before.",
-        ("v <- mu v - alpha frac{d L}{d W} ; W <- W + v",),
+        (
+            "v <- mu v - alpha frac{d L}{d W}",
+            "W <- W + v",
+        ),
         ("optimizer.begin", "optimizer.end"),
     ),
 )
 
 ACTIVATIONS = (
-    Equation("Sigmoid", ("f ( z ) = frac{1}{1 + e^{- z}} ; f ' ( z ) = a ( 1 - a )",)),
-    Equation("ReLU", ("f ( z ) = max ( 0 , z ) ; f ' ( z ) = 1 if z > 0 else 0",)),
+    Equation(
+        "Sigmoid",
+        (
+            "f ( z ) = frac{1}{1 + e^{- z}}",
+            "f ' ( z ) = a ( 1 - a )",
+        ),
+    ),
+    Equation(
+        "ReLU",
+        (
+            "f ( z ) = max ( 0 , z )",
+            "f ' ( z ) = 1 if z > 0 else 0",
+        ),
+    ),
     Equation(
         "Improved sigmoid",
         (
-            "f ( z ) = 1.7159 tanh ( frac{2}{3} z )",
-            "f ' ( z ) = frac{2}{3} ( 1.7159 - frac{a^2}{1.7159} )",
+            "f ( z ) = 1.7159 tanh ( 2 z / 3 )",
+            "f ' ( z ) = frac{2}{3} ( 1.7159 - a^2 / 1.7159 )",
         ),
     ),
 )

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from fastmlp.report.experiments import Experiment
 from fastmlp.report.findings import Findings
 from fastmlp.report.markup import Markup, code, paragraph, table, tag
-from fastmlp.report.wording import count_parameters, describe_experiment, spread, steps_in_words, stops
+from fastmlp.report.sections.overview import badge
+from fastmlp.report.training_record import TARGET_ACCURACY
+from fastmlp.report.wording import count_parameters, describe_experiment, spread, steps_in_words, stops, typographic
 
 # the parts of task 4 in the original; c) asked for no experiment
 _LETTERS = {"units-32": "a) ", "units-128": "b) ", "two-layers": "d) ", "ten-layers": "e) "}
@@ -35,11 +37,27 @@ def experiment_block(findings: Findings, experiment: Experiment, *, with_title: 
         findings.drawing(f"{name}-{kind}", f"{title}: training and validation {kind} against training steps")
         for kind in ("loss", "accuracy")
     ]
-    return [
+    shown = tag(
+        "div",
         *([heading] if with_title else []),
         paragraph(describe_experiment(experiment, findings.sizes(experiment)) + ".", class_="note"),
         tag("div", *figures, class_="pair"),
         paragraph(stops(records)),
+        class_="experiment",
+    )
+    return [shown, *_claims(findings, name)]
+
+
+def _claims(findings: Findings, name: str) -> list[Markup]:
+    """Say what came of the claims about an experiment."""
+    return [
+        paragraph(
+            tag("a", f"Claim {verdict.claim.number}", href=f"#claim-{verdict.claim.number}"),
+            f": {typographic(verdict.claim.statement)} ",
+            badge(verdict.verdict),
+        )
+        for verdict in findings.verdicts
+        if verdict.claim.subject == name and verdict.effect is not None
     ]
 
 
@@ -66,7 +84,7 @@ def results_table(findings: Findings, experiments: Mapping[str, Experiment]) -> 
         "Best validation loss",
         "Best validation accuracy (%)",
         "Final training accuracy (%)",
-        "Steps to 95 %",
+        f"Steps to {100 * TARGET_ACCURACY:.0f}\N{NO-BREAK SPACE}% validation accuracy",
         "Epochs",
         "Seconds",
     )

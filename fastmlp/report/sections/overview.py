@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 
 from fastmlp.report import judgement
+from fastmlp.report.claims import GAP
 from fastmlp.report.findings import Findings
-from fastmlp.report.judgement import Verdict, summarise
+from fastmlp.report.judgement import Verdict, decide, summarise
 from fastmlp.report.markup import Markup, join, paragraph, section, table, tag
 from fastmlp.report.wording import plural, typographic
 
@@ -58,8 +59,16 @@ def _row(verdict: Verdict) -> tuple[str, Markup, Markup]:
     number = verdict.claim.number
     link = tag("a", typographic(verdict.claim.statement), href=f"#claim-{number}")
     gist = "" if verdict.effect is None else summarise(verdict.claim, verdict.effect)
-    reason = tag("div", gist[:1].upper() + gist[1:], class_="note") if gist else None
-    return str(number), join((link, reason)), badge(verdict.verdict)
+    lines = [tag("div", line[:1].upper() + line[1:], class_="note") for line in (gist, *_otherwise(verdict)) if line]
+    return str(number), join((link, *lines)), badge(verdict.verdict)
+
+
+def _otherwise(verdict: Verdict) -> list[str]:
+    """Tell the comparisons that do not decide and come out otherwise than the one that does."""
+    if verdict.claim.measure is GAP:  # there they are about something else: the growth with one hidden layer
+        return []
+    outcomes = {what: decide(effect, verdict.claim.at_most) for what, effect in verdict.further}
+    return [f"{what}: {outcome}" for what, outcome in outcomes.items() if outcome != verdict.verdict]
 
 
 def _listed(parts: list[str]) -> str:
@@ -79,9 +88,11 @@ def protocol(findings: Findings) -> Markup:
     rules = plan.protocol
     items = (
         f"Data: the first {len(dataset.X_train):,} training samples of {_data_name(findings)} to train, all "
-        f"{len(dataset.X_test):,} test samples to validate; standardised.",
+        f"{len(dataset.X_test):,} test samples to validate; standardised with the mean and the standard deviation of "
+        "the training samples.",
         f"Mini-batches of {rules.batch_size} in a new random order every epoch; an incomplete last one is "
-        "dropped. Gradient descent on the mean cross-entropy of the batch.",
+        "dropped. Gradient descent on the mean cross-entropy of the batch, with the learning rate and momentum that "
+        "are told of each network.",
         f"Validation {rules.validations_per_epoch} times an epoch: validation loss and accuracy, and the "
         f"accuracy on all {len(dataset.X_train):,} training samples.",
         f"At most {plural(rules.epochs, 'epoch')}; early stopping after {rules.patience} validations in a row "

@@ -31,7 +31,13 @@ def verdicts(findings: Findings) -> Markup:
         "twenty misses the truth, so among nine a wrong verdict is not unlikely. No definition was changed after "
         "its result was seen."
     )
-    return section("claims", "The nine claims", paragraph(introduction), *map(_block, findings.verdicts))
+    drawings = (
+        "In the drawings the dot is the mean, the bar its interval and each circle a seed; dashed lines are the ends "
+        "of what the claim says."
+    )
+    return section(
+        "claims", "The nine claims", paragraph(introduction), paragraph(drawings), *map(_block, findings.verdicts)
+    )
 
 
 def _block(verdict: Verdict) -> Markup:
