@@ -2,7 +2,7 @@
 
 A checkpoint is taken between two epochs. It is a safetensors file with flat arrays: ``parameters``, with momentum
 ``velocities``, with best weights to keep ``best``, the ``losses`` of all mini-batches and the ``validations``. The
-metadata hold a description in JSON and the SHA-256 of all of it. The order of the samples needs no state of its own:
+metadata hold the SHA-256 of all of it and a description in JSON. The order of the samples needs no state of its own:
 it follows from the seed and the number of the epoch. Like a model file, a checkpoint runs no code.
 """
 
@@ -204,7 +204,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
     text = json.dumps(description)
     tensors = {"parameters": state.parameters, "losses": state.losses, "validations": state.validations}
     tensors |= {name: array for name in ("velocities", "best") if (array := getattr(state, name)) is not None}
-    content = save(tensors, {"fastmlp_checkpoint": text, "sha256": _checksum(text, tensors)})
+    content = save(tensors, {"fastmlp_checkpoint": f"{_checksum(text, tensors)} {text}"})
     if int.from_bytes(content[:8], "little") > MAX_HEADER:
         raise CheckpointError(f"the description of the checkpoint is longer than {MAX_HEADER} bytes")
     return content
@@ -229,11 +229,12 @@ def decode(content: bytes) -> Checkpoint:
     try:
         header = json.loads(content[8 : 8 + length])
         metadata = header.get("__metadata__") if isinstance(header, dict) else None
-        text = metadata.get("fastmlp_checkpoint") if isinstance(metadata, dict) else None
-        if not isinstance(metadata, dict) or not isinstance(text, str):
+        entry = metadata.get("fastmlp_checkpoint") if isinstance(metadata, dict) else None
+        if not isinstance(entry, str):
             raise CheckpointError("not a checkpoint of fastmlp: the metadata entry 'fastmlp_checkpoint' is missing")
+        checksum, _, text = entry.partition(" ")
         tensors = load(content)
-        if metadata.get("sha256") != _checksum(text, tensors):
+        if checksum != _checksum(text, tensors):
             raise CheckpointError("the checkpoint is damaged (checksum)")
         return _checkpoint(json.loads(text), tensors)
     except CheckpointError:

@@ -69,10 +69,12 @@ class FileLock:
     def release(self) -> None:
         """Remove the file and give the lock back; does nothing without one."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                self.path.unlink()
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:

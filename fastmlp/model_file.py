@@ -115,7 +115,8 @@ def read_content(path: Path, expected: str = "a model file (model.safetensors)")
         raise ModelFormatError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     if not content:
         raise ModelFormatError(f"{path}: file is empty")
-    if content.startswith(_PICKLES):
+    # a header of 640 bytes begins like a pickle; but then the header follows
+    if content.startswith(_PICKLES) and content[8:9] != b"{":
         raise ModelFormatError(
             f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code"
         )

@@ -32,7 +32,7 @@ _KINDS: dict[object, tuple[type, ...]] = {
 }
 
 
-class RunIsFinished(FastmlpError):
+class RunFinishedError(FastmlpError):
     """There is nothing left to do in a run.
 
     Parameters
@@ -79,7 +79,7 @@ def resume_training(
     ------
     ValueError
         If a setting is not that of the run; begins with the name of the setting.
-    RunIsFinished
+    RunFinishedError
         If there is nothing left to do.
     CheckpointError
         If there is no checkpoint that can be read, or the data have changed.
@@ -117,7 +117,7 @@ def _nothing_to_go_on_from(run: RunFolder, changes: Mapping[str, Any]) -> Fastml
     if record.get("status") in ("finished", "stopped early"):
         settings = record.get("settings")
         if "epochs" not in changes or (isinstance(settings, dict) and settings.get("epochs") == changes["epochs"]):
-            return RunIsFinished(run.path, record)
+            return RunFinishedError(run.path, record)
     return CheckpointError(
         f"{run.path}: there is no checkpoint to go on from; runs keep them with --checkpoint-every, "
         "and when they are interrupted"
@@ -134,7 +134,7 @@ def _check_unfinished(run: RunFolder, note: dict[str, Any], *, more: bool) -> No
         return
     status = record.get("status")
     if status == "stopped early" or (status == "finished" and not more):
-        raise RunIsFinished(run.path, record)
+        raise RunFinishedError(run.path, record)
     if status == "diverged":
         raise FastmlpError(f"{run.path}: the training diverged and would do so again; begin a new run")
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fastmlp.cli.output import note, print_fields, print_json
-from fastmlp.resumption import RunIsFinished
+from fastmlp.resumption import RunFinishedError
 
 
 def resume_command(run: Path) -> str:
@@ -36,7 +36,7 @@ def check_no_new_run(ctx: click.Context) -> None:
             )
 
 
-def report_finished(finished: RunIsFinished, *, as_json: bool, quiet: bool) -> None:
+def report_finished(finished: RunFinishedError, *, as_json: bool, quiet: bool) -> None:
     """Say that there is nothing left to do, and the result once more."""
     found = finished.record.get("result")
     result = found if isinstance(found, dict) else {}

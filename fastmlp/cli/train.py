@@ -37,7 +37,7 @@ from fastmlp.cli.resume import check_no_new_run, given_settings, report_finished
 from fastmlp.cli.types import WholeNumber
 from fastmlp.errors import FastmlpError
 from fastmlp.experiment import Settings, run_training
-from fastmlp.resumption import RunIsFinished, resume_training
+from fastmlp.resumption import RunFinishedError, resume_training
 from fastmlp.runs import RunFolderError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def train(
                 outcome = run_training(settings, output=output, overwrite=force, **common)
             else:
                 outcome = resume_training(resume, changes, **common)
-    except RunIsFinished as finished:
+    except RunFinishedError as finished:
         report_finished(finished, as_json=as_json, quiet=quiet)
         return
     except RunFolderError as error:
