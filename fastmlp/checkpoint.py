@@ -30,6 +30,7 @@ from fastmlp.initialization import INITIALIZATIONS
 from fastmlp.locking import FileLock
 from fastmlp.memory import count_parameters
 from fastmlp.model_file import one_line, read_content, write_atomically
+from fastmlp.runs import make_folder
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
@@ -383,13 +384,17 @@ class Checkpoints:
             If the folder cannot be made.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock.acquire()
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: {(error.strerror or str(error)).lower()}") from error
+        try:
             for stale in self.folder.glob(".checkpoint-*"):
                 with contextlib.suppress(OSError):
                     stale.unlink()
-        except OSError as error:
-            raise CheckpointError(f"{self.folder}: {(error.strerror or str(error)).lower()}") from error
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -451,9 +456,11 @@ class Checkpoints:
         for path in set(self.files()) - set(self._own[-KEPT:]):
             with contextlib.suppress(OSError):
                 path.unlink()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()  # if it is empty
 
     def check_free(self) -> None:
-        """Refuse to begin a training where another one left its checkpoints.
+        """Refuse to write where another training left its checkpoints: one that was not gone on from with ``load``.
 
         Raises
         ------

@@ -17,6 +17,7 @@ from fastmlp.memory import check_memory
 from fastmlp.runs import CHECKPOINTS, RunFolder
 
 if TYPE_CHECKING:
+    from fastmlp.checkpoint import Origin
     from fastmlp.training import Progress
 
 # What may be otherwise than before without any effect on the result. The data may have moved: their content is checked.
@@ -30,6 +31,8 @@ _KINDS: dict[object, tuple[type, ...]] = {
     "bool": (bool,),
     "tuple[int, ...]": (list,),
 }
+
+_MOST = {"threads": 4096}
 
 
 class RunFinishedError(FastmlpError):
@@ -97,7 +100,7 @@ def resume_training(
             raise _nothing_to_go_on_from(run, changes)
         checkpoint = checkpoints.load()
         note = checkpoint.note
-        before, started, every = _read_note(note)
+        before, started, every = _read_note(note, checkpoint.origin)
         settings = _continued(before, changes)
         _check_unfinished(run, note, more=settings.epochs > before.epochs)
         dataset = load_dataset(settings.data, n_train=settings.n_train, max_bytes=settings.max_bytes)
@@ -139,8 +142,10 @@ def _check_unfinished(run: RunFolder, note: dict[str, Any], *, more: bool) -> No
         raise FastmlpError(f"{run.path}: the training diverged and would do so again; begin a new run")
 
 
-def _read_note(note: dict[str, Any]) -> tuple[Settings, datetime.datetime, int | None]:
+def _read_note(note: dict[str, Any], origin: Origin) -> tuple[Settings, datetime.datetime, int | None]:
     """Return the settings of a run, when it began and how often it keeps a checkpoint.
+
+    Most settings need no more than a look at their kinds here: training compares them with those of the checkpoint.
 
     Raises
     ------
@@ -153,14 +158,22 @@ def _read_note(note: dict[str, Any]) -> tuple[Settings, datetime.datetime, int |
         raise CheckpointError("the checkpoint does not say the settings of a run; was it written by 'fastmlp train'?")
     for name, kinds in fields.items():
         if type(settings[name]) not in kinds:
-            raise CheckpointError(f"the checkpoint says {name} {str(settings[name])[:40]!r}, which cannot be")
-    if type(every) not in (int, type(None)) or (every is not None and every < 1):
-        raise CheckpointError(f"the checkpoint says checkpoint_every {str(every)[:40]!r}, which cannot be")
+            raise _impossible(name, settings[name])
+    if tuple(settings["layers"]) != origin.layers[1:-1]:
+        raise _impossible("layers", settings["layers"])
+    counts = {name: settings[name] for name in ("n_train", "max_bytes", "threads")}
+    for name, value in {**counts, "checkpoint_every": every}.items():
+        if value is not None and (type(value) is not int or not 1 <= value <= _MOST.get(name, value)):
+            raise _impossible(name, value)
     try:
         started = datetime.datetime.fromisoformat(str(note.get("started")))
     except ValueError as error:
         raise CheckpointError("the checkpoint does not say when the run began") from error
     return Settings(**{**settings, "layers": tuple(settings["layers"])}), started, every
+
+
+def _impossible(name: str, value: object) -> CheckpointError:
+    return CheckpointError(f"the checkpoint says {name} {str(value)[:40]!r}, which cannot be")
 
 
 def _continued(before: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -86,6 +86,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, so that they survive a power cut; raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system can."""
     with contextlib.suppress(OSError):
@@ -187,7 +195,7 @@ class RunFolder:
                 folder, is_new = _fresh_folder(Path("runs"), layers), True
             else:
                 folder, is_new = path, not path.exists()
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(path)
                 if not overwrite and any(path.iterdir()):
                     raise FileExistsError(errno.EEXIST, "exists and is not empty", str(path))
             run = cls(folder, is_new=is_new)
@@ -305,7 +313,7 @@ class RunFolder:
 
 def _fresh_folder(parent: Path, layers: Sequence[int]) -> Path:
     """Make a folder that nobody had before, also when several runs start in the same second."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     stem = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{network_name(layers)}"
     for attempt in itertools.count(1):
         folder = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
@@ -313,5 +321,6 @@ def _fresh_folder(parent: Path, layers: Sequence[int]) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
+        _sync_folder(parent)
         return folder
     raise AssertionError("unreachable")

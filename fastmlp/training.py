@@ -323,9 +323,10 @@ class _Training:
         try:
             self._compile()
             with engine.Workers(self.team_limit) as self.workers:
-                if self.checkpoints is not None and not self.resumed:
+                if self.checkpoints is not None:
                     self.checkpoints.check_free()
-                    self._between_epochs(self.checkpoints)
+                    if not self.resumed:
+                        self._between_epochs(self.checkpoints)
                 for epoch in range(self.history.epochs, self.recipe.epochs):
                     self._epoch(epoch)
                     if self.history.stopped_early:
