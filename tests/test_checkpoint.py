@@ -28,7 +28,7 @@ from fastmlp.history import History
 from fastmlp.locking import FileLock, InUseError
 from fastmlp.training import Progress
 from tests.processes import run_python, run_script
-from tests.small_data import ACTIVATIONS, MANY, Array, make_network, pixels, same_bits, table
+from tests.small_data import MANY, Array, make_network, pixels, same_bits, table
 from tests.test_model_file import peak_memory
 
 SAMPLES = pixels(300, 20, 5)
@@ -79,7 +79,7 @@ def stop_after(steps: int) -> Callable[[Progress], None]:
 # The same result
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])  # of padding, which is not kept: 0, and not 0
 @pytest.mark.parametrize(
     "options",
     [
