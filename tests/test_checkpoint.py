@@ -688,7 +688,7 @@ def test_no_damage_does_harm_many_times(content: bytes) -> None:
 
 
 @pytest.mark.nightly
-@hypothesis.settings(MANY, max_examples=30_000)
+@hypothesis.settings(MANY, max_examples=10_000)
 @hypothesis.given(forgeries())
 def test_no_forgery_does_harm_many_times(content: bytes) -> None:
     read_only_own_errors(content)
