@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fastmlp.checkpoint import Checkpoint, Checkpoints
     from fastmlp.datasets import Dataset, load_dataset
     from fastmlp.errors import (
+        CheckpointError,
         DataFormatError,
         DivergedError,
         FastmlpError,
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from fastmlp.training import Progress, train
 
 _HOME = {
+    "Checkpoint": "fastmlp.checkpoint",
+    "CheckpointError": "fastmlp.errors",
+    "Checkpoints": "fastmlp.checkpoint",
     "DataFormatError": "fastmlp.errors",
     "Dataset": "fastmlp.datasets",
     "DivergedError": "fastmlp.errors",
@@ -39,6 +44,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "Checkpoints",
     "DataFormatError",
     "Dataset",
     "DivergedError",

@@ -20,6 +20,10 @@ class ModelFormatError(FastmlpError, ValueError):
     """A model file is missing, damaged, hostile or of another version."""
 
 
+class CheckpointError(FastmlpError, ValueError):
+    """A checkpoint is missing, damaged or hostile, cannot be written, or is not of this training."""
+
+
 class DivergedError(FastmlpError, ArithmeticError):
     """The training loss became infinite or NaN; the network keeps its last finite weights.
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastmlp.errors import DivergedError, TrainingInterrupted
 from fastmlp.memory import check_memory
 from fastmlp.run_record import headline, record
-from fastmlp.runs import RunFolder, RunFolderError
+from fastmlp.runs import CHECKPOINTS, RunFolder, RunFolderError
+from fastmlp.system import cpu_features, versions
 
 if TYPE_CHECKING:
+    from fastmlp.checkpoint import Checkpoint, Checkpoints
     from fastmlp.datasets import Dataset
     from fastmlp.history import History
     from fastmlp.network import Evaluation, Network
@@ -131,6 +133,7 @@ def run_training(
     *,
     output: Path | None = None,
     overwrite: bool = False,
+    checkpoint_every: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Outcome:
@@ -146,6 +149,8 @@ def run_training(
         Run folder; default: a fresh one under ``runs``.
     overwrite : bool, default False
         Accept an output folder that holds files.
+    checkpoint_every : int, optional
+        Epochs between two checkpoints. Default: only one, if the training is interrupted.
     progress : callable, optional
         Passed on to `fastmlp.train`.
     tell : callable, optional
@@ -167,6 +172,7 @@ def run_training(
     KeyboardInterrupt
         If training was interrupted before its first step; nothing is written then.
     """
+    from fastmlp.checkpoint import KEPT, Checkpoints
     from fastmlp.datasets import load_dataset
 
     started = datetime.datetime.now(datetime.timezone.utc)
@@ -178,28 +184,58 @@ def run_training(
             tell(doubt)
     if output is not None and output.resolve() == Path(settings.data).resolve():
         raise RunFolderError(f"{output}: is the folder of the data")
-    run = RunFolder.create(output, layers, overwrite=overwrite, needed_bytes=needed)
-    try:
-        outcome = _train(settings, layers, dataset, run.path, progress)
-        run.write(outcome.network, outcome.history, record(outcome, started), headline(outcome))
-    except BaseException:
-        run.abandon()
-        raise
+    if checkpoint_every is not None:
+        needed += (KEPT + 1) * 3 * needed  # each with parameters, velocities and the best parameters
+    with RunFolder.create(output, layers, overwrite=overwrite, needed_bytes=needed) as run:
+        checkpoints = Checkpoints(
+            run.path / CHECKPOINTS,
+            checkpoint_every,
+            overwrite=overwrite,
+            note=checkpoint_note(settings, started, checkpoint_every),
+        )
+        return train_in(run, settings, dataset, checkpoints, None, started, progress)
+
+
+def checkpoint_note(settings: Settings, started: datetime.datetime, every: int | None) -> dict[str, Any]:
+    """Return what `fastmlp.resumption` wants to find in a checkpoint beside the state of the training."""
+    return {
+        "settings": dataclasses.asdict(settings),
+        "started": started.isoformat(timespec="seconds"),
+        "checkpoint_every": every,
+        "made_with": {"CPU features": list(cpu_features()), **versions()},
+    }
+
+
+def train_in(
+    run: RunFolder,
+    settings: Settings,
+    dataset: Dataset,
+    checkpoints: Checkpoints,
+    resume: Checkpoint | None,
+    started: datetime.datetime,
+    progress: Callable[[Progress], None] | None,
+) -> Outcome:
+    """Train from the beginning or from a checkpoint, and write the results into a run folder."""
+    outcome = _train(settings, dataset, run.path, progress, checkpoints, resume)
+    checkpoints.prune()  # those of an earlier run, whose results are replaced now
+    run.write(outcome.network, outcome.history, record(outcome, started), headline(outcome))
     return outcome
 
 
 def _train(
     settings: Settings,
-    layers: tuple[int, ...],
     dataset: Dataset,
     run: Path,
     progress: Callable[[Progress], None] | None,
+    checkpoints: Checkpoints,
+    resume: Checkpoint | None,
 ) -> Outcome:
     """Train a new network, as far as it goes, and evaluate it."""
     from fastmlp.network import Network
     from fastmlp.training import train
 
     names = ("activation", "init", "dtype", "seed")
+    layers = (dataset.X_train.shape[1], *settings.layers, dataset.n_classes)
     network = Network(layers, mean=dataset.mean, std=dataset.std, **{name: getattr(settings, name) for name in names})
     status: Status
     error: DivergedError | None = None
@@ -210,6 +246,8 @@ def _train(
             dataset.y_train,
             validation=(dataset.X_test, dataset.y_test),
             progress=progress,
+            checkpoints=checkpoints,
+            resume=resume,
             **_training_keywords(settings),
         )
         status = "stopped early" if history.stopped_early else "finished"

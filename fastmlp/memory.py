@@ -87,8 +87,9 @@ def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> i
         batch_size=min(settings.batch_size, n_train),
         steps=steps,
         momentum=settings.momentum > 0,
-        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones
-        copies=2 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None),
+        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones, and for a
+        # checkpoint those between two epochs with their velocities
+        copies=3 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None) + (settings.momentum > 0),
         threads=settings.threads or usable_cpus(),
     )
     available = available_memory()

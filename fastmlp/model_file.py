@@ -86,25 +86,26 @@ def read_model(path: str | os.PathLike[str]) -> Network:
     from safetensors.numpy import load
 
     path = Path(path)
-    content = _content(path)
+    content = read_content(path)
     try:
         header_length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + header_length]) if header_length <= len(content) - 8 else {}
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise ModelFormatError(f"{path}: not a valid model file: {_one_line(error)}") from error
+        raise ModelFormatError(f"{path}: not a valid model file: {one_line(error)}") from error
     del content  # the tensors are copies; the network makes another
     try:
         return _network(header.get("__metadata__") or {}, tensors)
     except (ModelFormatError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ModelFormatError(f"{path}: {_one_line(error)}") from error
+        raise ModelFormatError(f"{path}: {one_line(error)}") from error
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path, expected: str = "a model file (model.safetensors)") -> bytes:
+    """Read a whole file that may be anything; raises ``ModelFormatError`` for what cannot be a file of ours."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise ModelFormatError(f"{path}: is a directory, expected a model file (model.safetensors)")
+            raise ModelFormatError(f"{path}: is a directory, expected {expected}")
         if not stat.S_ISREG(status.st_mode):
             raise ModelFormatError(f"{path}: not a regular file")
         content = path.read_bytes()
@@ -114,7 +115,8 @@ def _content(path: Path) -> bytes:
         raise ModelFormatError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     if not content:
         raise ModelFormatError(f"{path}: file is empty")
-    if content.startswith(_PICKLES):
+    # a header of 640 bytes begins like a pickle; but then the header follows
+    if content.startswith(_PICKLES) and content[8:9] != b"{":
         raise ModelFormatError(
             f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code"
         )
@@ -124,7 +126,8 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the text of an error in one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."  # files can be quoted at any length
 

@@ -5,6 +5,7 @@
 - ``history.json``: the same, and the loss of every batch
 - ``config.json``: settings, data, versions, machine, result
 - ``curves.png``: loss and accuracy against training steps
+- ``checkpoints``: where to go on from, if the run was to keep checkpoints or was interrupted
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import FastmlpError
+from fastmlp.locking import FileLock, InUseError
 from fastmlp.memory import human_bytes
 
 if TYPE_CHECKING:
@@ -33,8 +35,11 @@ HISTORY_CSV = "history.csv"
 HISTORY_JSON = "history.json"
 CONFIG = "config.json"
 CURVES = "curves.png"
+CHECKPOINTS = "checkpoints"
+_LOCK = ".lock"
 
 _LONGEST_NAME = 60
+_LONGEST_RECORD = 1 << 20
 _RUNNING = '{"status": "running"}\n'
 
 
@@ -81,6 +86,14 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, so that they survive a power cut; raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system can."""
     with contextlib.suppress(OSError):
@@ -124,12 +137,12 @@ def json_ready(value: Any) -> Any:
 
 
 class RunFolder:
-    """One training's files.
+    """One training's files; a context manager that gives the folder back, and the claim too if the block fails.
 
     Parameters
     ----------
     path : Path
-        An existing folder; `create` makes one.
+        An existing folder; `create` makes one, `reopen` takes one with a run in it. Both hold a lock on it.
     is_new : bool, default False
         Whether the folder was made for this run.
     """
@@ -138,6 +151,15 @@ class RunFolder:
         self.path = path
         self._is_new = is_new
         self._claimed = False
+        self._lock = FileLock(path / _LOCK)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.abandon()
+        self._lock.release()
 
     @classmethod
     def create(
@@ -165,19 +187,27 @@ class RunFolder:
         Raises
         ------
         RunFolderError
-            If the folder holds files and `overwrite` is False, cannot be made or written to, or lacks space.
+            If the folder holds files and `overwrite` is False, cannot be made or written to, lacks space, or
+            another process works in it.
         """
         try:
             if path is None:
                 folder, is_new = _fresh_folder(Path("runs"), layers), True
             else:
                 folder, is_new = path, not path.exists()
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(path)
                 if not overwrite and any(path.iterdir()):
                     raise FileExistsError(errno.EEXIST, "exists and is not empty", str(path))
             run = cls(folder, is_new=is_new)
-            run._claim(overwrite=overwrite)
+            run._lock.acquire()
+            try:
+                run._claim(overwrite=overwrite)
+            except BaseException:
+                run._lock.release()
+                raise
             free = shutil.disk_usage(folder).free
+        except InUseError as error:
+            raise RunFolderError(str(error)) from error
         except OSError as error:
             reason = "is not a folder" if isinstance(error, NotADirectoryError) else (error.strerror or str(error))
             if isinstance(error, FileExistsError) and path is not None and not path.is_dir():
@@ -189,11 +219,47 @@ class RunFolder:
             raise RunFolderError(f"{folder}: disk full: {needs}")
         return run
 
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """Take the folder of an earlier run to go on with it.
+
+        Raises
+        ------
+        RunFolderError
+            If there is no such folder, it cannot be written to, or another process works in it.
+        """
+        run = cls(path)
+        try:
+            run._lock.acquire()
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{path}: no such run folder") from error
+        except NotADirectoryError as error:
+            raise RunFolderError(f"{path}: is not a folder") from error
+        except OSError as error:
+            raise RunFolderError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        except InUseError as error:
+            raise RunFolderError(str(error)) from error
+        run._remove_stale()
+        return run
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``config.json`` says; nothing if it is missing or no record."""
+        try:
+            with (self.path / CONFIG).open("rb") as file:
+                found = json.loads(file.read(_LONGEST_RECORD))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _remove_stale(self) -> None:
+        """Remove what a killed run left half written."""
+        for name in (MODEL, HISTORY_CSV, HISTORY_JSON, CONFIG, CURVES):
+            for stale in self.path.glob(f".{name}.*.tmp"):
+                stale.unlink(missing_ok=True)
+
     def _claim(self, *, overwrite: bool) -> None:
         """Write the first file, alone among all processes unless told to overwrite."""
-        for name in (MODEL, HISTORY_CSV, HISTORY_JSON, CONFIG, CURVES):
-            for stale in self.path.glob(f".{name}.*.tmp"):  # left by a killed run
-                stale.unlink(missing_ok=True)
+        self._remove_stale()
         config = self.path / CONFIG
         if overwrite and config.exists():  # the record of the run before stays until its successor is complete
             probe = self.path / f".{CONFIG}.{os.urandom(4).hex()}.tmp"
@@ -206,6 +272,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Take the claim back, and remove the folder if it was made for it."""
+        self._lock.release()
         with contextlib.suppress(OSError):
             config = self.path / CONFIG
             if self._claimed and config.read_text() == _RUNNING:
@@ -246,7 +313,7 @@ class RunFolder:
 
 def _fresh_folder(parent: Path, layers: Sequence[int]) -> Path:
     """Make a folder that nobody had before, also when several runs start in the same second."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     stem = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{network_name(layers)}"
     for attempt in itertools.count(1):
         folder = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
@@ -254,5 +321,6 @@ def _fresh_folder(parent: Path, layers: Sequence[int]) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
+        _sync_folder(parent)
         return folder
     raise AssertionError("unreachable")

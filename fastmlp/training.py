@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastmlp import checks
+from fastmlp.checkpoint import Checkpoint, Checkpoints, Origin, State, flatten, origin_of, unflatten
 from fastmlp.errors import DivergedError, TrainingInterrupted
 from fastmlp.history import History
 from fastmlp.network import Network
@@ -92,6 +95,11 @@ class Recipe:
         """Mini-batches of an epoch of ``n`` samples."""
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the parameters of the best validation are kept."""
+        return self.patience is not None and self.restore_best
+
     def rates(self, steps: int) -> NDArray[np.float64]:
         """Learning rate of every step; "linear" and "cosine" fall from ``learning_rate`` towards 0."""
         done = np.arange(steps) / max(steps, 1)
@@ -152,6 +160,8 @@ def train(
     restore_best: bool = True,
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    resume: Checkpoint | None = None,
 ) -> History:
     """Train a network in place by mini-batch gradient descent on the cross-entropy.
 
@@ -199,6 +209,11 @@ def train(
     progress : callable, optional
         Called with a ``Progress`` about ten times a second and at each validation. If it raises, the training stops,
         the network keeps what it learnt, and the exception is passed on.
+    checkpoints : Checkpoints, optional
+        Where to keep the state of the training, so that it can go on after a crash or an interruption.
+    resume : Checkpoint, optional
+        Go on from there, with the same network, data and options; ``threads`` may differ, and with a constant
+        learning rate there may be more ``epochs``. Network and history end as if there had been no break.
 
     Returns
     -------
@@ -212,6 +227,8 @@ def train(
         If the loss becomes NaN or infinite; the network keeps its last finite weights.
     TrainingInterrupted
         On Ctrl-C; the network keeps what it learnt.
+    CheckpointError
+        If ``resume`` is of another training, or a checkpoint cannot be written.
     """
     samples = checks.check_samples(X, network.n_features, network.dtype)
     labels = checks.check_labels(y, len(samples), network.n_classes)
@@ -233,7 +250,11 @@ def train(
     elif patience is not None:
         raise ValueError("patience needs validation samples")
     limit = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, 4096)
-    return _Training(network, samples, labels, recipe, held_out, limit, threads is None, progress).run()
+    training = _Training(network, samples, labels, recipe, held_out, limit, threads is None, progress, checkpoints)
+    if resume is not None:
+        training.restore(resume)
+    with checkpoints or contextlib.nullcontext():
+        return training.run()
 
 
 def input_density(X: NDArray[Any]) -> float:
@@ -255,11 +276,14 @@ class _Training:
         threads: int,
         adaptive: bool,
         progress: Callable[[Progress], None] | None,
+        checkpoints: Checkpoints | None,
     ) -> None:
         from fastmlp import engine
 
         self.network, self.X, self.y, self.recipe, self.validation = network, X, y, recipe, validation
-        self.progress = progress
+        self.progress, self.checkpoints = progress, checkpoints
+        self.unwritten: State | None = None
+        self.resumed = False
         density = input_density(X)
         self.model = network.model(
             skip_background=density < _SPARSE_DENSITY
@@ -278,7 +302,7 @@ class _Training:
         self.rates = recipe.rates(self.steps)
         self.losses = np.full(self.steps, np.nan)
         self.good = self.memory.parameters.copy()
-        self.best: tuple[float, int, NDArray[Any]] | None = None
+        self.best: tuple[float, int, NDArray[Any] | None] | None = None
         self.since_best = 0
         self.done = 0
         self.reported = 0
@@ -299,16 +323,81 @@ class _Training:
         try:
             self._compile()
             with engine.Workers(self.team_limit) as self.workers:
-                for epoch in range(self.recipe.epochs):
+                if self.checkpoints is not None:
+                    self.checkpoints.check_free()
+                    if not self.resumed:
+                        self._between_epochs(self.checkpoints)
+                for epoch in range(self.history.epochs, self.recipe.epochs):
                     self._epoch(epoch)
                     if self.history.stopped_early:
                         break
+                    if self.checkpoints is not None:
+                        self._between_epochs(self.checkpoints)
         except KeyboardInterrupt:
             self.history.interrupted = True
+            if self.checkpoints is not None and self.unwritten is not None and self.done:
+                self._write(self.checkpoints, self.unwritten)
             raise TrainingInterrupted(self.history) from None
         finally:
             self._finish()
         return self.history
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be where the training was that wrote a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If that is another training.
+        """
+        self.origin.check_continues(checkpoint.origin)
+        state, best = checkpoint.state, None
+        np.copyto(self.memory.parameters, self._packed(state.parameters))
+        np.copyto(self.good, self.memory.parameters)
+        if state.velocities is not None:
+            np.copyto(self.memory.velocities, self._packed(state.velocities))
+        if state.best is not None:
+            best = self._packed(state.best)
+        self.done = self.reported = len(state.losses)
+        self.losses[: self.done] = state.losses
+        self.history.epochs, self.history.training_seconds = state.epoch, state.training_seconds
+        for step, *measured in state.validations.tolist():
+            self.validations.append((int(step), *measured))
+            self._judge(measured[0], int(step), best)
+        self.resumed = True
+
+    def _packed(self, flat: NDArray[Any]) -> NDArray[Any]:
+        """Parameters of a checkpoint as the kernels want them."""
+        return self.memory.layout.pack(*unflatten(flat, self.network.layers))
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """What this training is made of; looks at all data."""
+        return origin_of(self.network, self.X, self.y, self.recipe, self.validation)
+
+    def _between_epochs(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint if it is time for one, else remember the state for the case of an interruption."""
+        parameters, velocities, best = (
+            flatten(*self.memory.layout.unpack(packed)) if packed is not None and packed.size else None
+            for packed in (self.memory.parameters, self.memory.velocities, self.best and self.best[2])
+        )
+        assert parameters is not None
+        epoch, every = self.history.epochs, checkpoints.every
+        self.unwritten = State(
+            epoch=epoch,
+            training_seconds=self.history.training_seconds,
+            parameters=parameters,
+            velocities=velocities,
+            best=best,
+            losses=self.losses[: self.done],
+            validations=np.array(self.validations, np.float64).reshape(-1, 5),
+        )
+        if every is not None and (epoch % every == 0 or epoch == self.recipe.epochs):
+            self._write(checkpoints, self.unwritten)
+
+    def _write(self, checkpoints: Checkpoints, state: State) -> None:
+        checkpoints.write(Checkpoint(self.origin, state, checkpoints.note))
+        self.unwritten = None
 
     def _compile(self) -> None:
         """Compile or load all kernels that this training needs, before the clock of training starts."""
@@ -385,15 +474,24 @@ class _Training:
         loss, accuracy = self.predictor.evaluate(X, y)
         _, training_accuracy = self.predictor.evaluate(self.X, self.y)
         self.validations.append((self.done, loss, accuracy, training_accuracy, self.history.training_seconds))
-        if self.best is None or loss < self.best[0]:
-            keep = self.recipe.patience is not None and self.recipe.restore_best
-            self.best = loss, self.done, self.memory.parameters.copy() if keep else self.memory.parameters
+        self._judge(
+            loss, self.done, self.memory.parameters.copy() if self.recipe.keeps_best and self._improves(loss) else None
+        )
+        self.history.stopped_early = self.since_best == self.recipe.patience
+        self.report_due = 0.0
+        self._report()
+
+    def _improves(self, loss: float) -> bool:
+        """Whether the loss of a validation is the lowest yet."""
+        return self.best is None or loss < self.best[0]
+
+    def _judge(self, loss: float, step: int, parameters: NDArray[Any] | None) -> None:
+        """Take note of a validation, and of its parameters if they are to be kept in case it is the best one."""
+        if self._improves(loss):
+            self.best = loss, step, parameters
             self.since_best = 0
         else:
             self.since_best += 1
-            self.history.stopped_early = self.since_best == self.recipe.patience
-        self.report_due = 0.0
-        self._report()
 
     def _report(self, message: str | None = None) -> None:
         """Tell ``progress`` how far the training is, about ten times a second."""
@@ -434,7 +532,7 @@ class _Training:
         parameters = self.memory.parameters
         if self.best is not None:
             self.history.best_step = self.best[1]
-            if self.recipe.patience is not None and self.recipe.restore_best:
+            if self.best[2] is not None:
                 parameters = self.best[2]
                 self.history.restored = True
         if np.isfinite(parameters).all():

@@ -241,8 +241,9 @@ def test_an_interrupted_training_keeps_what_was_learnt(tmp_path: Path, number: s
     assert time.monotonic() - sent < 20  # far above the half second it takes to stop, far below the training
     assert "Test accuracy" in stdout
     assert "what was learnt is in" in stderr
+    assert f"go on with: fastmlp train --resume {run}" in stderr
     assert "Traceback" not in stderr
-    assert sorted(path.name for path in run.iterdir()) == FILES
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", *FILES]
     assert json.loads((run / "config.json").read_text())["status"] == "interrupted"
     dataset = load_dataset("mnist")
     assert Network.load(run / "model.safetensors").evaluate(dataset.X_test, dataset.y_test).accuracy > 0.5

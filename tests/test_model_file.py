@@ -124,6 +124,16 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     assert message(tmp_path / "model") == "permission denied"
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+    Network((4, 2)).save(tmp_path / "model")
+    content = (tmp_path / "model").read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = content[8:end].ljust(length)
+    (tmp_path / "model").write_bytes(length.to_bytes(8, "little") + header + content[end:])
+    assert same_bits(Network.load(tmp_path / "model"), Network((4, 2)))
+
+
 class Bomb:
     """Unpickling this creates a file."""
 

@@ -42,7 +42,7 @@ program = Program(
     Every option can also be set in the environment: FASTMLP_TRAIN_EPOCHS=5 stands for "fastmlp train --epochs
     5". Results go to stdout, progress and messages to stderr.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check was not passed, 4 bad data, 5 bad model file,
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a check was not passed, 4 bad data, 5 bad model file or checkpoint,
     130 interrupted.
     """,
     examples=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fastmlp.cli.types import did_you_mean
-from fastmlp.errors import DataFormatError, FastmlpError, ModelFormatError
+from fastmlp.errors import CheckpointError, DataFormatError, FastmlpError, ModelFormatError
 
 FAILED = 1
 USAGE = 2  # Click's own
@@ -20,7 +20,7 @@ def describe_error(error: Exception) -> tuple[str, int]:
     """Return one line about an exception, and the exit code."""
     if isinstance(error, click.ClickException):
         return _describe_usage(error), error.exit_code
-    if isinstance(error, ModelFormatError):
+    if isinstance(error, (ModelFormatError, CheckpointError)):
         return _one_line(error), BAD_MODEL
     if isinstance(error, DataFormatError):
         return _one_line(error), BAD_DATA

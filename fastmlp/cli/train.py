@@ -33,9 +33,11 @@ from fastmlp.cli.output import (
     printable,
     seconds,
 )
+from fastmlp.cli.resume import check_no_new_run, given_settings, report_finished, resume_command
 from fastmlp.cli.types import WholeNumber
 from fastmlp.errors import FastmlpError
 from fastmlp.experiment import Settings, run_training
+from fastmlp.resumption import RunFinishedError, resume_training
 from fastmlp.runs import RunFolderError
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
         ("fastmlp train --epochs 50 --patience 10", "stop when it gets no better"),
         ("fastmlp train --data fashion/ --output runs/fashion", "IDX files in a folder"),
         ("fastmlp train --data table.npz --json", "arrays X and y; result as JSON"),
+        ("fastmlp train --checkpoint-every 1", "prepare for a crash or a power cut"),
+        ("fastmlp train --resume runs/NAME", "go on after one, or after Ctrl-C"),
     ],
 )
 @network_options()
@@ -69,6 +73,20 @@ if TYPE_CHECKING:
     help="Run folder. Default: a new one under runs/, named after the time and the network.",
 )
 @force_option()
+@option(
+    OUTPUT,
+    "--checkpoint-every",
+    type=WholeNumber(1, 1_000_000),
+    metavar="N",
+    help="Keep a checkpoint every N epochs. Default: only when interrupted.",
+)
+@option(
+    OUTPUT,
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with the run in this folder, with its settings, to exactly the result it would have had.",
+)
 @json_option()
 @option(OUTPUT, "--quiet", "-q", is_flag=True, help="No progress and no notes, only the result and errors.")
 @click.pass_context
@@ -77,6 +95,8 @@ def train(
     /,
     output: Path | None,
     force: bool,
+    checkpoint_every: int | None,
+    resume: Path | None,
     as_json: bool,
     quiet: bool,
     no_shuffle: bool,
@@ -89,11 +109,16 @@ def train(
     (model.safetensors), the learning curves (history.csv, history.json, curves.png) and a record of all
     settings, versions and the machine (config.json).
 
-    Ctrl-C stops the training and keeps what was learnt.
+    Ctrl-C stops the training and keeps what was learnt. With --resume it goes on from the last complete epoch;
+    --threads may be others then, --data may have moved, and with --schedule constant there may be more --epochs.
     """
     hush_matplotlib()
     settings = Settings(shuffle=not no_shuffle, restore_best=not keep_last, **options)
-    _check_combinations(settings, output)
+    if resume is None:
+        _check_combinations(settings, output)
+    else:
+        check_no_new_run(ctx)
+        changes = given_settings(ctx, dataclasses.asdict(settings))
     try:
         with Interrupts() as interrupts, TrainingDisplay(preferences_of(ctx), quiet=quiet) as display:
 
@@ -101,10 +126,23 @@ def train(
                 interrupts.check()
                 display(report)
 
-            outcome = run_training(settings, output=output, overwrite=force, progress=progress, tell=display.tell)
+            common: dict[str, Any] = {
+                "checkpoint_every": checkpoint_every,
+                "progress": progress,
+                "tell": display.tell,
+            }
+            if resume is None:
+                outcome = run_training(settings, output=output, overwrite=force, **common)
+            else:
+                outcome = resume_training(resume, changes, **common)
+    except RunFinishedError as finished:
+        report_finished(finished, as_json=as_json, quiet=quiet)
+        return
     except RunFolderError as error:
         hint = "; use --force to replace its files" if "not empty" in str(error) else ""
-        raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
+        raise click.BadParameter(
+            f"{error}{hint}", ctx, param_hint="--output" if resume is None else "--resume"
+        ) from error
     except FastmlpError:
         raise
     except ValueError as error:
@@ -123,7 +161,8 @@ def _as_usage_error(error: ValueError) -> Exception:
     name, _, rest = str(error).partition(" ")
     if name not in {field.name for field in dataclasses.fields(Settings)}:
         return error
-    return click.BadParameter(rest, param_hint=f"--{name.replace('_', '-')}")
+    others = {"learning_rate": "lr", "shuffle": "no-shuffle", "restore_best": "keep-last"}
+    return click.BadParameter(rest, param_hint=f"--{others.get(name, name.replace('_', '-'))}")
 
 
 def _check_combinations(settings: Settings, output: Path | None) -> None:
@@ -188,4 +227,5 @@ def _finish(ctx: click.Context, outcome: Outcome, *, quiet: bool) -> None:
     if outcome.status == "interrupted":
         if not quiet:
             note(f"interrupted in epoch {outcome.history.epochs + 1}; what was learnt is in {outcome.run}")
+            note(f"go on with: {resume_command(outcome.run)}")
         ctx.exit(INTERRUPTED)
