@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DivergedError,
         FastmlpError,
         ModelFormatError,
+        OutOfMemoryError,
         TrainingInterrupted,
     )
     from fastmlp.history import History
@@ -32,6 +33,7 @@ _HOME = {
     "History": "fastmlp.history",
     "ModelFormatError": "fastmlp.errors",
     "Network": "fastmlp.network",
+    "OutOfMemoryError": "fastmlp.errors",
     "Progress": "fastmlp.training",
     "TrainingInterrupted": "fastmlp.errors",
     "load_dataset": "fastmlp.datasets",
@@ -47,6 +49,7 @@ __all__ = [
     "History",
     "ModelFormatError",
     "Network",
+    "OutOfMemoryError",
     "Progress",
     "TrainingInterrupted",
     "__version__",

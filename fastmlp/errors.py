@@ -20,6 +20,10 @@ class ModelFormatError(FastmlpError, ValueError):
     """A model file is missing, damaged, hostile or of another version."""
 
 
+class OutOfMemoryError(FastmlpError, MemoryError):
+    """What is asked for needs more memory than this process may take; nothing was allocated."""
+
+
 class DivergedError(FastmlpError, ArithmeticError):
     """The training loss became infinite or NaN; the network keeps its last finite weights.
 

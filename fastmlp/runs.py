@@ -192,7 +192,7 @@ class RunFolder:
     def _claim(self, *, overwrite: bool) -> None:
         """Write the first file, alone among all processes unless told to overwrite."""
         for name in (MODEL, HISTORY_CSV, HISTORY_JSON, CONFIG, CURVES):
-            for stale in self.path.glob(f".{name}.*.tmp"):  # left by a killed run
+            for stale in self.path.glob(f".*{name}.*.tmp*"):  # left by a killed run, perhaps half-way to a temporary
                 stale.unlink(missing_ok=True)
         config = self.path / CONFIG
         if overwrite and config.exists():  # the record of the run before stays until its successor is complete
