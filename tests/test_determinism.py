@@ -118,6 +118,27 @@ def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(batches: in
     assert same_bits(stopped, reference)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_batch_that_is_interrupted_is_done_wholly_or_not_at_all(threads: int) -> None:
+    """A batch that comes in pieces is left in the midst of it, or Ctrl-C would have to wait for the rest."""
+    samples = pixels(30_000, 300)
+
+    def stop(progress: Progress) -> None:
+        if progress.message is None:
+            raise StopAsyncIteration
+
+    options: dict[str, Any] = {"batch_size": 30_000, "shuffle": False, "learning_rate": 1e-3, "threads": threads}
+    stopped = make_network(samples, 400, 300, n_classes=10)
+    reference = stopped.copy()
+    with pytest.raises(StopAsyncIteration):
+        train(stopped, samples.X, samples.y, epochs=50, progress=stop, **options)
+    for _ in range(4):  # none, in truth, unless the machine is very fast
+        if same_bits(stopped, reference):
+            break
+        train(reference, samples.X, samples.y, epochs=1, **options)
+    assert same_bits(stopped, reference)
+
+
 # Golden hashes: see tests.golden_weights for how to write new ones
 
 GOLDEN = json.loads(golden_weights.FILE.read_text())
