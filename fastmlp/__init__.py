@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DivergedError,
         FastmlpError,
         ModelFormatError,
+        OutOfMemoryError,
         TrainingInterrupted,
     )
     from fastmlp.history import History
@@ -37,6 +38,7 @@ _HOME = {
     "History": "fastmlp.history",
     "ModelFormatError": "fastmlp.errors",
     "Network": "fastmlp.network",
+    "OutOfMemoryError": "fastmlp.errors",
     "Progress": "fastmlp.training",
     "TrainingInterrupted": "fastmlp.errors",
     "load_dataset": "fastmlp.datasets",
@@ -55,6 +57,7 @@ __all__ = [
     "History",
     "ModelFormatError",
     "Network",
+    "OutOfMemoryError",
     "Progress",
     "TrainingInterrupted",
     "__version__",

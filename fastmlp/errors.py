@@ -24,6 +24,10 @@ class CheckpointError(FastmlpError, ValueError):
     """A checkpoint is missing, damaged or hostile, cannot be written, or is not of this training."""
 
 
+class OutOfMemoryError(FastmlpError, MemoryError):
+    """What is asked for needs more memory than this process may take; nothing was allocated."""
+
+
 class DivergedError(FastmlpError, ArithmeticError):
     """The training loss became infinite or NaN; the network keeps its last finite weights.
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from fastmlp.errors import FastmlpError
-from fastmlp.system import available_memory, usable_cpus
+from fastmlp.errors import OutOfMemoryError
+from fastmlp.system import available_memory, cpu_features, usable_cpus
 
 if TYPE_CHECKING:
     from fastmlp.experiment import Settings
 
-_BATCH_AT_ONCE = 512  # samples; larger batches are summed up from pieces
 _BYTES = {"float32": 4, "float64": 8}
+_NOT_WORTH_ASKING = 1 << 24
+
+# As in ``fastmlp.kernels.layout``, which needs Numba and cannot count beyond 64 bits; a test compares.
+_ROWS_AT_ONCE = 128
 
 
 def count_parameters(layers: Sequence[int]) -> int:
@@ -37,7 +40,7 @@ def training_bytes(
     copies: int,
     threads: int,
 ) -> int:
-    """Estimate what a training allocates on top of the data.
+    """Estimate what a training allocates on top of the data; an upper bound, whatever the CPU.
 
     Parameters
     ----------
@@ -59,16 +62,110 @@ def training_bytes(
     int
         Bytes.
     """
-    size = _BYTES[dtype]
-    parameters = count_parameters(layers) * size * (1 + copies + (1 if momentum else 0))
-    # each thread holds activations and their gradients; evaluation goes through at least 512 samples at a
-    # time
-    activations = 2 * sum(layers) * max(batch_size, 512) * size * threads
-    return parameters + activations + 24 * steps  # loss and learning rate of each step, and a copy
+    block = _block_width(_BYTES[dtype])
+    pairs = list(itertools.pairwise(-(-size // block) * block for size in layers))
+    rows = -(-max(64, min(batch_size, _ROWS_AT_ONCE)) // block) * block
+    parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairs) * (1 + copies + momentum)
+    # activations of two mini-batches, deltas and their masks, and the parts of the logits
+    *hidden, output = pairs
+    shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + 4 * sum(pair[1] for pair in hidden))
+    # the inputs and their masks, logits, and some transposed weights
+    scratch = 4 * block * (1 + max((fan_out for _, fan_out in hidden[1:]), default=0))
+    own = 2 * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
+    # a thread that evaluates has shared memory to itself
+    working = shared + threads * (shared + 2 * own)
+    return _BYTES[dtype] * (parameters + working) + 48 * steps  # rates, losses, copies of them
+
+
+def _block_width(itemsize: int) -> int:
+    """Units that are computed together: two of the widest registers, four on ARM."""
+    features = cpu_features()
+    register = 64 if "avx512f" in features else 32 if "avx" in features else 16
+    return (4 if "asimd" in features else 2) * register // itemsize
+
+
+def _groups(blocks: int) -> int:
+    """Groups of blocks that are summed on their own."""
+    return min(blocks, max(4, blocks // 4))
+
+
+class Plan(Protocol):
+    """What of a training's options takes memory."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the samples."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch."""
+
+    @property
+    def momentum(self) -> float:
+        """More than 0 needs a velocity for each parameter."""
+
+    @property
+    def patience(self) -> int | None:
+        """If given, the best parameters are kept."""
+
+
+def check_training(plan: Plan, layers: Sequence[int], *, dtype: str, n_train: int, threads: int) -> None:
+    """Refuse a training that needs more memory than there is, before anything is allocated.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its options.
+    layers : sequence of int
+        Sizes of all layers.
+    dtype : str
+        "float32" or "float64".
+    n_train : int
+        Training samples.
+    threads : int
+        At most so many.
+
+    Raises
+    ------
+    OutOfMemoryError
+    """
+    needed = training_bytes(
+        layers,
+        dtype=dtype,
+        batch_size=min(plan.batch_size, n_train),
+        steps=_steps(plan, n_train),
+        momentum=plan.momentum > 0,
+        # the network's own and those that take their place, the last finite ones, the sums of a batch in pieces,
+        # the best ones, and for a checkpoint those between two epochs with their velocities
+        copies=3 + (plan.batch_size > _ROWS_AT_ONCE) + (plan.patience is not None) + (plan.momentum > 0),
+        threads=threads,
+    )
+    check_available(needed, "model", "for weights and training state", "Use fewer or narrower layers, or fewer epochs")
+
+
+def _steps(plan: Plan, n_train: int) -> int:
+    return plan.epochs * -(-n_train // max(1, min(plan.batch_size, n_train)))
+
+
+def check_available(needed: int, what: str, purpose: str, hint: str) -> None:
+    """Refuse to need more memory than this process may still take.
+
+    Raises
+    ------
+    OutOfMemoryError
+        ``<what> needs <needed> <purpose>, <available> available. <hint>``
+    """
+    if needed < _NOT_WORTH_ASKING:
+        return
+    available = available_memory()
+    if available is not None and needed > available:
+        raise OutOfMemoryError(
+            f"{what} needs {human_bytes(needed)} {purpose}, {human_bytes(available)} available. {hint}"
+        )
 
 
 def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> int:
-    """Estimate the memory that a training needs and compare it with what is there.
+    """As `check_training`, for a command's settings.
 
     Returns
     -------
@@ -77,31 +174,12 @@ def check_memory(settings: Settings, layers: tuple[int, ...], n_train: int) -> i
 
     Raises
     ------
-    FastmlpError
+    OutOfMemoryError
         If the model does not fit.
     """
-    steps = settings.epochs * -(-n_train // max(1, min(settings.batch_size, n_train)))
-    needed = training_bytes(
-        layers,
-        dtype=settings.dtype,
-        batch_size=min(settings.batch_size, n_train),
-        steps=steps,
-        momentum=settings.momentum > 0,
-        # in the layout of the kernels, the last finite ones, the sums of a batch in pieces, the best ones, and for a
-        # checkpoint those between two epochs with their velocities
-        copies=3 + (settings.batch_size > _BATCH_AT_ONCE) + (settings.patience is not None) + (settings.momentum > 0),
-        threads=settings.threads or usable_cpus(),
-    )
-    available = available_memory()
-    if available is not None and needed > available:
-        raise FastmlpError(
-            f"model needs {human_bytes(needed)} for weights and training state, "
-            f"{human_bytes(available)} available. Use fewer or narrower layers"
-        )
-    parameter_bytes = training_bytes(
-        layers, dtype=settings.dtype, batch_size=0, steps=0, momentum=False, copies=0, threads=0
-    )
-    return parameter_bytes + 25 * steps + 2**20
+    threads = settings.threads or usable_cpus()
+    check_training(settings, layers, dtype=settings.dtype, n_train=n_train, threads=threads)
+    return _BYTES[settings.dtype] * count_parameters(layers) + 25 * _steps(settings, n_train) + 2**20
 
 
 def human_bytes(count: int) -> str:

@@ -21,13 +21,21 @@ from numpy.typing import NDArray
 from fastmlp import __version__, checks
 from fastmlp.errors import ModelFormatError
 from fastmlp.initialization import INITIALIZATIONS
+from fastmlp.memory import human_bytes
+from fastmlp.system import available_memory
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
 FORMAT = 1
-MAX_DESCRIPTION = 1 << 20
 _MAX_MESSAGE = 300
+
+# The names, shapes and places of the tensors of a thousand layers take 200 kB. Parsed, a header that is made for it
+# takes forty times its length.
+MAX_HEADER = 1 << 19
+
+# Loading holds the file and its tensors, then the tensors and the network.
+_COPIES = 3
 
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _FOREIGN = {
@@ -89,6 +97,8 @@ def read_model(path: str | os.PathLike[str]) -> Network:
     content = read_content(path)
     try:
         header_length = int.from_bytes(content[:8], "little")
+        if MAX_HEADER < header_length <= len(content) - 8:
+            raise ValueError(f"header of {header_length} bytes, at most {MAX_HEADER} are read")
         header = json.loads(content[8 : 8 + header_length]) if header_length <= len(content) - 8 else {}
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
@@ -101,29 +111,50 @@ def read_model(path: str | os.PathLike[str]) -> Network:
 
 
 def read_content(path: Path, expected: str = "a model file (model.safetensors)") -> bytes:
-    """Read a whole file that may be anything; raises ``ModelFormatError`` for what cannot be a file of ours."""
+    """Read a whole file that may be anything, after a look at its kind and its size.
+
+    Raises
+    ------
+    ModelFormatError
+        For what cannot be a file of ours.
+    """
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise ModelFormatError(f"{path}: is a directory, expected {expected}")
         if not stat.S_ISREG(status.st_mode):
             raise ModelFormatError(f"{path}: not a regular file")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            _check_kind(path, file.read(9))
+            _check_size(path, status.st_size)
+            file.seek(0)
+            return file.read()
     except FileNotFoundError as error:
         raise ModelFormatError(f"{path}: no such file") from error
     except OSError as error:
         raise ModelFormatError(f"{path}: {(error.strerror or str(error)).lower()}") from error
-    if not content:
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    if not start:
         raise ModelFormatError(f"{path}: file is empty")
     # a header of 640 bytes begins like a pickle; but then the header follows
-    if content.startswith(_PICKLES) and content[8:9] != b"{":
+    if start.startswith(_PICKLES) and start[8:] != b"{":
         raise ModelFormatError(
             f"{path}: this is a pickle file; fastmlp does not load pickles because they can run code"
         )
-    for start, name in _FOREIGN.items():
-        if content.startswith(start):
+    for mark, name in _FOREIGN.items():
+        if start.startswith(mark):
             raise ModelFormatError(f"{path}: this is {name}; fastmlp loads the safetensors files that it writes")
-    return content
+
+
+def _check_size(path: Path, size: int) -> None:
+    available = available_memory()
+    if available is not None and _COPIES * size > available:
+        raise ModelFormatError(
+            f"{path}: a file of {human_bytes(size)} needs {human_bytes(_COPIES * size)} to load, "
+            f"{human_bytes(available)} available"
+        )
 
 
 def one_line(error: Exception) -> str:
@@ -139,8 +170,6 @@ def _network(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Netw
     text = metadata.get("fastmlp")
     if not isinstance(text, str):
         raise ModelFormatError("not a fastmlp model: the metadata entry 'fastmlp' is missing")
-    if len(text) > MAX_DESCRIPTION:
-        raise ModelFormatError(f"the description has {len(text)} characters, at most {MAX_DESCRIPTION} are read")
     description = json.loads(text)
     if not isinstance(description, dict):
         raise ModelFormatError("the description is not a JSON object")

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastmlp import checks
 from fastmlp.initialization import INITIALIZATIONS, initial_weights
+from fastmlp.memory import check_available, count_parameters
 from fastmlp.system import usable_cpus
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Network:
     ------
     TypeError, ValueError
         For arguments outside these.
+    OutOfMemoryError
+        If the parameters need more memory than there is.
 
     Examples
     --------
@@ -77,6 +80,7 @@ class Network:
         std: ArrayLike = 1.0,
     ) -> None:
         self._describe(layers, activation, init, dtype, seed, mean, std)
+        self._check_memory()
         generator = np.random.default_rng(self.seed)
         weights = tuple(
             _frozen(initial_weights(self.init, fan_in, fan_out, generator, self.dtype))
@@ -114,6 +118,12 @@ class Network:
         self.skip_background = False
         """Whether zeros in the inputs are skipped; training sets it by the share of zeros it finds."""
         self._packed: tuple[Parameters, NDArray[Any]] | None = None
+
+    def _check_memory(self) -> None:
+        """Refuse a network that cannot be held; weights are drawn in float64, one layer at a time."""
+        largest = max(fan_in * fan_out for fan_in, fan_out in self._weight_shapes)
+        needed = self.dtype.itemsize * count_parameters(self.layers) + 2 * 8 * largest
+        check_available(needed, "network", "for its parameters", "Use fewer or narrower layers")
 
     @property
     def _weight_shapes(self) -> list[tuple[int, ...]]:

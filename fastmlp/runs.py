@@ -254,7 +254,7 @@ class RunFolder:
     def _remove_stale(self) -> None:
         """Remove what a killed run left half written."""
         for name in (MODEL, HISTORY_CSV, HISTORY_JSON, CONFIG, CURVES):
-            for stale in self.path.glob(f".{name}.*.tmp"):
+            for stale in self.path.glob(f".*{name}.*.tmp*"):  # perhaps killed half-way to a temporary
                 stale.unlink(missing_ok=True)
 
     def _claim(self, *, overwrite: bool) -> None:

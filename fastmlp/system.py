@@ -160,12 +160,25 @@ def available_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
                     amounts.append(max(0, int(limit) - int((folder / used_name).read_text())))
             except (OSError, ValueError):
                 continue
+    amounts += _address_space(proc)
     if not amounts and hasattr(os, "sysconf"):
         try:
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError):
             return None
     return min(amounts, default=None)
+
+
+def _address_space(proc: Path) -> list[int]:
+    """Return what ``ulimit -v`` leaves to the process, if it sets a limit."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        used = int((proc / "self" / "statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return []
+    return [] if limit == resource.RLIM_INFINITY else [max(0, limit - used)]
 
 
 def cpu_name(proc: Path = _PROC) -> str:

@@ -17,6 +17,7 @@ from fastmlp import checks
 from fastmlp.checkpoint import Checkpoint, Checkpoints, Origin, State, flatten, origin_of, unflatten
 from fastmlp.errors import DivergedError, TrainingInterrupted
 from fastmlp.history import History
+from fastmlp.memory import check_training
 from fastmlp.network import Network
 from fastmlp.shuffling import epoch_order
 from fastmlp.system import usable_cpus
@@ -223,6 +224,8 @@ def train(
     ------
     TypeError, ValueError
         For arguments outside these; nothing is trained.
+    OutOfMemoryError
+        If more memory is needed than there is; nothing is trained.
     DivergedError
         If the loss becomes NaN or infinite; the network keeps its last finite weights.
     TrainingInterrupted
@@ -250,6 +253,7 @@ def train(
     elif patience is not None:
         raise ValueError("patience needs validation samples")
     limit = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, 4096)
+    check_training(recipe, network.layers, dtype=network.dtype.name, n_train=len(samples), threads=limit)
     training = _Training(network, samples, labels, recipe, held_out, limit, threads is None, progress, checkpoints)
     if resume is not None:
         training.restore(resume)

@@ -22,6 +22,7 @@ import numpy as np
 
 from fastmlp import engine
 from fastmlp.kernels.compiler import EntryKernel
+from fastmlp.kernels.peak import CHAINS, multiply_add_chains
 from fastmlp.kernels.propagation import Memory
 from fastmlp.kernels.tile import VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
@@ -81,7 +82,7 @@ class Guard:
         """Copy an array, or the arrays in a tuple; the same array gets the same copy."""
         if isinstance(value, Memory):
             # what earlier calls left in the working memory must not matter, not even NaN
-            for name in ("shared", "own", "marks"):
+            for name in ("shared", "own", "nonzero", "marks"):
                 getattr(value, name).view(np.uint8)[:] = 0xFF
         if isinstance(value, tuple):
             copies = [self.copy(each) for each in value]
@@ -181,6 +182,8 @@ def run_all(shift: int, *, at_end: bool) -> None:
     GuardedKernel.at_end = at_end
     free = [run_case(*case) for case in cases(shift)]
     install()
+    for dtype in ("float32", "float64"):
+        run_chains(np.dtype(dtype))
     for case, expected in zip(cases(shift), free, strict=True):
         print(case, flush=True)  # the last line says where it ended
         network, results = run_case(*case)
@@ -199,6 +202,15 @@ def run_case(samples: Samples, network: Network, options: dict[str, Any]) -> tup
         many = np.resize(samples.X, (20_000_000 // network.n_parameters + 600, samples.X.shape[1]))
         results.append(network.predict_proba(many, threads=3))
     return network, results
+
+
+def run_chains(dtype: np.dtype[Any]) -> None:
+    """Run the kernel that measures the machine's peak."""
+    starts = np.linspace(0.0, 1.0, CHAINS * REGISTER_BYTES // dtype.itemsize).astype(dtype)
+    constants, ends = np.array([0.5, 0.5], dtype), np.empty_like(starts)
+    kernel, _ = multiply_add_chains.prepare(constants, starts, 1, ends)
+    kernel(constants, starts, 3, ends)
+    np.testing.assert_allclose(ends, 1.0 + (starts - 1.0) / 8.0, rtol=1e-6)
 
 
 def self_test() -> None:

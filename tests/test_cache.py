@@ -291,6 +291,40 @@ def test_without_a_writable_home_kernels_are_compiled_in_every_process(copy: Cop
     assert not copy.code_files()
 
 
+AS_NOBODY = """
+import json, os
+from fastmlp.kernels import compiler, probe
+
+probe.run()  # imports what compiling and caching need, which the other user might not be allowed to read
+del os.environ["FASTMLP_CACHE_DIR"]
+compiler._folder = None
+os.umask(0o022)
+os.setuid(65534)
+print(json.dumps(probe.run()))
+"""
+
+
+@POSIX
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only the superuser can become another user")
+@pytest.mark.parametrize("home", ["writable", "not writable"])
+def test_a_read_only_installation_is_no_obstacle(copy: Copy, home: str) -> None:
+    """As another user, who may write neither to the package nor, perhaps, to a home.
+
+    Numba's own cache ends in "no locator available" at import then.
+    """
+    place = copy.folder / "home"
+    place.mkdir()
+    if home == "writable":
+        os.chown(place, 65534, 65534)
+    for path in (*copy.folder.parents[:3], copy.folder):
+        path.chmod(path.stat().st_mode | 0o011)
+    variables = {"HOME": str(place), "XDG_CACHE_HOME": str(place / "cache")}
+    results = [json.loads(copy.script(AS_NOBODY, **variables)) for _ in range(2)]
+    assert [result["result"] for result in results] == [1, 1]
+    assert [result["loaded"] for result in results] == ([0, 1] if home == "writable" else [0, 0])
+    assert not list((copy.folder / "fastmlp").rglob("*.nb?"))
+
+
 def test_the_cache_can_be_switched_off(copy: Copy) -> None:
     copy.run()
     result = copy.run(FASTMLP_CACHE_DIR="off")
@@ -432,6 +466,17 @@ network = Network((6, 5, 3), activation="scaled_tanh", mean=3.0, std=2.0)
 history = train(network, X.astype(np.uint8), y, epochs=1, threads=2)
 print(hashlib.sha256(b"".join(array.tobytes() for array in network.weights)).hexdigest())
 """
+
+
+def test_a_warm_start_compiles_nothing() -> None:
+    """Kernels that cannot be cached, such as some closures, would be compiled in each process and fill the disk."""
+    folder, reason = compiler.cache_folder()
+    if folder is None:
+        pytest.skip(reason)
+    run_python("-c", TRAIN)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
+    run_python("-c", TRAIN)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")} == before
 
 
 @pytest.mark.nightly

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
 from fastmlp.training import Progress, train
+from tests import golden_weights
 from tests.small_data import Samples, make_network, pixels, same_bits, table
 
 DTYPES = ("float32", "float64")
@@ -113,6 +116,63 @@ def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(batches: in
     history = train(reference, seen.X, seen.y, **options)
     assert history.input_path == ("background-skipping" if reference_density < 0.5 else "dense")
     assert same_bits(stopped, reference)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_batch_that_is_interrupted_is_done_wholly_or_not_at_all(threads: int) -> None:
+    """A batch that comes in pieces is left in the midst of it, or Ctrl-C would have to wait for the rest."""
+    samples = pixels(30_000, 300)
+
+    def stop(progress: Progress) -> None:
+        if progress.message is None:
+            raise StopAsyncIteration
+
+    options: dict[str, Any] = {"batch_size": 30_000, "shuffle": False, "learning_rate": 1e-3, "threads": threads}
+    stopped = make_network(samples, 400, 300, n_classes=10)
+    reference = stopped.copy()
+    with pytest.raises(StopAsyncIteration):
+        train(stopped, samples.X, samples.y, epochs=50, progress=stop, **options)
+    for _ in range(4):  # none, in truth, unless the machine is very fast
+        if same_bits(stopped, reference):
+            break
+        train(reference, samples.X, samples.y, epochs=1, **options)
+    assert same_bits(stopped, reference)
+
+
+# Golden hashes: see tests.golden_weights for how to write new ones
+
+GOLDEN = json.loads(golden_weights.FILE.read_text())
+
+
+@pytest.mark.skipif(str(REGISTER_BYTES) not in GOLDEN, reason="no hashes for registers of this width")
+@pytest.mark.parametrize("activation", golden_weights.ACTIVATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_are_those_that_every_machine_gets(dtype: str, activation: str) -> None:
+    expected = GOLDEN[str(REGISTER_BYTES)][f"{dtype} {activation}"]
+    found = {threads: golden_weights.weights_hash(dtype, activation, threads) for threads in (1, 2, 3, 4)}
+    assert found == dict.fromkeys((1, 2, 3, 4), expected)
+
+
+# float64 and the widest registers, compiled for by name, at night; each compiles for some twenty seconds
+@pytest.mark.parametrize(
+    ("target", "dtype"),
+    [
+        ("x86-64-v2", "float32"),
+        ("x86-64-v3", "float32"),
+        pytest.param("x86-64-v2", "float64", marks=pytest.mark.nightly),
+        pytest.param("x86-64-v3", "float64", marks=pytest.mark.nightly),
+        pytest.param("x86-64-v4", "float32", marks=pytest.mark.nightly),
+        pytest.param("x86-64-v4", "float64", marks=pytest.mark.nightly),
+    ],
+)
+def test_narrower_registers_and_other_processors_get_theirs(target: str, dtype: str) -> None:
+    """Also where multiplying and adding in one instruction has to be done by a function (x86-64-v2)."""
+    if not golden_weights.runnable(target):
+        pytest.skip(f"this processor is no {target}")
+    width, found = golden_weights.hashes_for(target, dtype)
+    assert width == {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}[target]
+    expected = {name: value for name, value in GOLDEN[str(width)].items() if name.startswith(dtype)}
+    assert found == expected
 
 
 def test_seeds_matter() -> None:

@@ -109,9 +109,16 @@ def test_a_disk_without_room_is_told_beforehand(tmp_path: Path, monkeypatch: pyt
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".model.safetensors.12ab.tmp").write_text("half")
+    leftovers = [
+        ".model.safetensors.12ab.tmp",
+        "..model.safetensors.12ab.tmp.x_1y",  # of the file that is written atomically to that temporary one
+        ".history.csv.12ab.tmp",
+    ]
+    kept = [".model.safetensors", "model.safetensors.tmp", ".other.tmp", "notes.txt"]
+    for name in leftovers + kept:
+        (tmp_path / name).write_text("half")
     RunFolder.create(tmp_path, (2, 2), overwrite=True)
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "config.json"])
 
 
 # Replacing a file

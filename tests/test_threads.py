@@ -6,6 +6,7 @@ Whatever could hang or kill the process runs in a process of its own.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -285,10 +286,60 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_worker_processes_train_and_send_networks_back(method: str, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(WORKER.replace("{method}", method))
     run_python(str(tmp_path / "main.py"))
+
+
+JOBLIB = """
+import os
+import joblib
+import numpy as np
+from fastmlp.network import Network
+from fastmlp.training import train
+
+X, y = np.random.default_rng(0).random((60, 8)), np.arange(60) % 3
+
+def work(seed, network=None):
+    network = Network((8, 40, 3), seed=seed)
+    train(network, X, y, epochs=2, threads=2)
+    return network, network.predict_proba(X)
+
+def work_elsewhere(seed):
+    # joblib limits the threads of its workers by this; the cache takes code of other NUMBA_* settings for other
+    # code, so that the workers would compile anew
+    os.environ.pop("NUMBA_NUM_THREADS", None)
+    return work(seed)
+
+for backend in ("loky", "threading"):
+    results = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(work_elsewhere)(seed) for seed in (1, 2, 1, 2))
+    for seed, (network, probabilities) in zip((1, 2, 1, 2), results):
+        expected, expected_probabilities = work(seed)
+        assert all((a == b).all() for a, b in zip(network.weights, expected.weights)), backend
+        assert (probabilities == expected_probabilities).all()
+"""
+
+
+def test_joblib_trains_in_processes_and_threads(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(JOBLIB)
+    run_python(str(tmp_path / "main.py"), JOBLIB_TEMP_FOLDER=str(tmp_path))
+
+
+def test_numba_starts_no_threads() -> None:
+    """There are no parallel loops: which threading layer Numba would choose, or that it has none, does not matter."""
+    run_script(
+        f"""{SMALL_RUN}
+import numba
+learn(threads=2)
+try:
+    numba.threading_layer()
+except ValueError:
+    pass  # "Threading layer is not initialized."
+else:
+    raise SystemExit("Numba has started its threads")
+"""
+    )
 
 
 # Exceptions and Ctrl-C
@@ -330,6 +381,29 @@ def test_a_callback_may_train_and_predict() -> None:
 
     outer = trained(samples, threads=2, progress=nested)
     assert same_bits(outer, inner[0])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+def test_a_signal_handler_may_train_and_predict() -> None:
+    """It runs in the midst of whatever the caller's thread is doing, mostly waiting for the team."""
+    samples = pixels(400, 30)
+    expected = trained(samples, threads=2, epochs=1)
+    handled: list[bool] = []
+
+    def handle(*_: object) -> None:
+        inner = trained(samples, threads=2, epochs=1)
+        handled.append(same_bits(inner, expected) and len(inner.predict(samples.X, threads=2)) == 400)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.05)
+        outer = trained(samples, threads=2, epochs=200)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled
+    assert all(handled)
+    assert same_bits(outer, trained(samples, threads=1, epochs=200))
 
 
 def test_subnormals_are_kept_in_callbacks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fastmlp.errors import DivergedError, FastmlpError
 from fastmlp.history import History
 from fastmlp.network import Network
 from fastmlp.training import Progress, train
-from tests.small_data import Samples, make_network, pixels, same_bits, table
+from tests.small_data import Array, Samples, make_network, pixels, same_bits, table
 
 DTYPES = ("float32", "float64")
 
@@ -233,6 +234,8 @@ def test_subnormal_inputs_count_as_zero() -> None:
     train(networks[0], X, y, epochs=2)
     train(networks[1], np.zeros_like(X), y, epochs=2)
     assert same_bits(*networks)
+    network = Network((6, 4, 2))
+    assert network.predict_proba(X).tobytes() == network.predict_proba(np.zeros_like(X)).tobytes()
 
 
 @pytest.mark.parametrize("kind", ["zeros", "one sample", "one class", "one feature", "more classes than samples"])
@@ -277,6 +280,31 @@ def test_labels_changed_meanwhile_do_no_harm() -> None:
     train(networks[1], samples.X, samples.y, epochs=3)
     assert y[0] == 10**6
     assert same_bits(*networks)
+
+
+def test_samples_changed_meanwhile_do_no_harm() -> None:
+    """They are not copied. What is learnt is then anybody's guess, but no kernel takes a sample for an index."""
+    for samples in (pixels(300, 40, 3), table(300, 40, 3, dtype="float32")):
+        X = samples.X.copy()
+        stop = threading.Event()
+
+        def spoil(X: Array = X, stop: threading.Event = stop) -> None:
+            random = np.random.default_rng(0)
+            while not stop.is_set():
+                X[...] = random.integers(0, 3, X.shape) * 10 ** random.integers(0, 3)
+
+        thread = threading.Thread(target=spoil)
+        thread.start()
+        try:
+            network = make_network(samples, 20, 8)
+            train(network, X, samples.y, epochs=60, threads=2, learning_rate=1e-4, validation=(X, samples.y))
+        except DivergedError:
+            pass
+        finally:
+            stop.set()
+            thread.join()
+        for array in (*network.weights, *network.biases):
+            assert np.isfinite(array).all()
 
 
 # What must be refused

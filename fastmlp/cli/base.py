@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import os
@@ -10,12 +9,12 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import click
 
 from fastmlp.cli.mistakes import CLOSED_PIPE, INTERRUPTED, describe_error
-from fastmlp.cli.output import printable
+from fastmlp.cli.output import printable, silence, tell
 from fastmlp.cli.types import OneOf, did_you_mean
 
 
@@ -223,36 +222,27 @@ class Program(LazyGroup):
             return result
         except BrokenPipeError:
             for stream in (sys.stdout, sys.stderr):
-                _silence(stream)
+                silence(stream)
             raise click.exceptions.Exit(CLOSED_PIPE) from None
 
     def _report(self, error: Exception, preferences: Preferences) -> NoReturn:
         """Print what went wrong and leave with the exit code that says which kind it was."""
         if isinstance(error, click.Abort):
-            with contextlib.suppress(OSError):
-                click.echo("interrupted", err=True)
+            tell("interrupted")
             sys.exit(INTERRUPTED)
         if preferences.debug:
-            traceback.print_exception(error)
+            tell("".join(traceback.format_exception(error)).rstrip())
         message, code = describe_error(error)
         color = preferences.color_flag()
-        with contextlib.suppress(OSError):
-            click.echo(click.style("Error: ", fg="red", bold=True) + printable(message), err=True, color=color)
+        tell(click.style("Error: ", fg="red", bold=True) + printable(message), color=color)
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except OSError:  # a full disk behind stdout: say so once, not again at exit
-            _silence(sys.stdout)
+            silence(sys.stdout)
         sys.exit(code)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Show a warning as one line, not as a piece of Python."""
-    click.echo(f"Warning: {printable(' '.join(str(message).split()))}", err=True)
-
-
-def _silence(stream: TextIO | None) -> None:
-    """Send what is left in a stream's buffer nowhere, so that Python does not complain about it at exit."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        assert stream is not None
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    tell(f"Warning: {printable(' '.join(str(message).split()))}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -68,7 +71,24 @@ def hush_matplotlib() -> None:
 
 def note(text: str) -> None:
     """Tell something on stderr."""
-    click.echo(printable(text), err=True)
+    tell(printable(text))
+
+
+def tell(line: str, *, color: bool | None = None) -> None:
+    """Print a line on stderr as it is; nobody reading it (a full disk, a closed pipe) is no reason to stop."""
+    try:
+        click.echo(line, err=True, color=color)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO | None) -> None:
+    """Send what is left in a stream's buffer, and all that comes, nowhere: Python would fail at exit otherwise."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def percent(fraction: float) -> str:

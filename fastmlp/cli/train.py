@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from fastmlp.cli.output import (
     print_json,
     printable,
     seconds,
+    tell,
 )
 from fastmlp.cli.resume import check_no_new_run, given_settings, report_finished, resume_command
 from fastmlp.cli.types import WholeNumber
@@ -169,7 +171,10 @@ def _check_combinations(settings: Settings, output: Path | None) -> None:
     """Refuse options that make no sense together, or as the name of a folder."""
     if settings.nesterov and settings.momentum == 0.0:
         raise click.BadParameter("needs --momentum greater than 0", param_hint="--nesterov")
-    if output is not None and (not output.name.isprintable() or str(output) == "-"):
+    # a byte that the locale cannot decode is a lone surrogate, which is no letter but does no harm either
+    if output is not None and (
+        not os.fsencode(output.name).decode(errors="ignore").isprintable() or str(output) == "-"
+    ):
         raise click.BadParameter(f"is not a name for a folder (got {str(output)!r})", param_hint="--output")
 
 
@@ -222,7 +227,7 @@ def _finish(ctx: click.Context, outcome: Outcome, *, quiet: bool) -> None:
     """Leave with the exit code that says how the training ended."""
     if outcome.status == "diverged":
         error = click.style("Error:", fg="red", bold=True)
-        click.echo(f"{error} {outcome.error}. The weights are in {printable(str(outcome.run))}", err=True)
+        tell(f"{error} {outcome.error}. The weights are in {printable(str(outcome.run))}")
         ctx.exit(FAILED)
     if outcome.status == "interrupted":
         if not quiet:
