@@ -220,12 +220,18 @@ def _version_folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if _HASH.fullmatch(path.name) and (path / "lock").is_file()]
 
 
+# joblib sets it in its workers, which would compile anew; no kernel uses Numba's threads
+_NO_PART_IN_CODE = ("NUMBA_NUM_THREADS",)
+
+
 def _key() -> str:
     """Hash of everything that shapes the machine code."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    settings = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_")}
+    settings = {
+        name: value for name, value in os.environ.items() if name.startswith("NUMBA_") and name not in _NO_PART_IN_CODE
+    }
     versions = [sys.version, np.__version__, numba.__version__, llvmlite.__version__]
     cpu = [
         llvmlite.binding.get_process_triple(),
