@@ -295,7 +295,10 @@ AS_NOBODY = """
 import json, os
 from fastmlp.kernels import compiler, probe
 
-probe.run()  # imports what compiling and caching need, which the other user might not be allowed to read
+# import what compiling and what caching need, which the other user might not be allowed to read
+for os.environ["FASTMLP_CACHE_DIR"] in (os.environ["FASTMLP_CACHE_DIR"], "off"):
+    compiler._folder = None
+    probe.run()
 del os.environ["FASTMLP_CACHE_DIR"]
 compiler._folder = None
 os.umask(0o022)
