@@ -30,11 +30,11 @@ from fastmlp.initialization import INITIALIZATIONS
 from fastmlp.locking import FileLock
 from fastmlp.memory import count_parameters
 from fastmlp.model_file import one_line, read_content, write_atomically
+from fastmlp.recipe import Recipe, checked_recipe
 from fastmlp.runs import make_folder
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
-    from fastmlp.training import Recipe
 
 FORMAT = 1
 KEPT = 2
@@ -278,7 +278,6 @@ def _checkpoint(description: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoin
 
 def _origin(description: dict[str, Any]) -> Origin:
     from fastmlp.network import ACTIVATIONS, MAX_SEED
-    from fastmlp.training import checked_recipe
 
     samples = checks.check_whole_number("samples", description["samples"], 1, checks.MAX_SAMPLES)
     if not isinstance(description["recipe"], dict) or not isinstance(description["layers"], list):

@@ -19,11 +19,10 @@ from fastmlp.errors import DivergedError, TrainingInterrupted
 from fastmlp.history import History
 from fastmlp.memory import check_training
 from fastmlp.network import Network
+from fastmlp.recipe import Recipe, checked_recipe
 from fastmlp.shuffling import epoch_order
 from fastmlp.system import usable_cpus
 from fastmlp.team_size import TeamSize
-
-SCHEDULES = ("constant", "linear", "cosine")
 
 # Progress is reported, and the number of threads reconsidered, about this often.
 SEGMENT_SECONDS = 0.1
@@ -72,72 +71,6 @@ class Progress:
     elapsed_seconds: float
     remaining_seconds: float
     message: str | None = None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The checked options of ``train``; see there."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    momentum: float
-    nesterov: bool
-    l2: float
-    shuffle: bool
-    drop_last: bool
-    seed: int
-    validations_per_epoch: int
-    patience: int | None
-    restore_best: bool
-
-    def steps_per_epoch(self, n: int) -> int:
-        """Mini-batches of an epoch of ``n`` samples."""
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-
-    @property
-    def keeps_best(self) -> bool:
-        """Whether the parameters of the best validation are kept."""
-        return self.patience is not None and self.restore_best
-
-    def rates(self, steps: int) -> NDArray[np.float64]:
-        """Learning rate of every step; "linear" and "cosine" fall from ``learning_rate`` towards 0."""
-        done = np.arange(steps) / max(steps, 1)
-        if self.schedule == "linear":
-            return self.learning_rate * (1.0 - done)
-        if self.schedule == "cosine":
-            return self.learning_rate * 0.5 * (1.0 + np.cos(np.pi * done))
-        return np.full(steps, self.learning_rate)
-
-
-def checked_recipe(n: int, **options: Any) -> Recipe:
-    """Check the options of ``train`` for ``n`` samples; raises TypeError or ValueError."""
-    whole, number = checks.check_whole_number, checks.check_number
-    patience = options["patience"]
-    recipe = Recipe(
-        epochs=whole("epochs", options["epochs"], 1, 10**9),
-        batch_size=min(whole("batch_size", options["batch_size"], 1), n),
-        learning_rate=number("learning_rate", options["learning_rate"], open_low=True),
-        schedule=checks.check_choice("schedule", options["schedule"], SCHEDULES),
-        momentum=number("momentum", options["momentum"], high=1.0),
-        nesterov=bool(options["nesterov"]),
-        l2=number("l2", options["l2"]),
-        shuffle=bool(options["shuffle"]),
-        drop_last=bool(options["drop_last"]),
-        seed=whole("seed", options["seed"], 0, (1 << 32) - 1),
-        validations_per_epoch=whole("validations_per_epoch", options["validations_per_epoch"], 1),
-        patience=None if patience is None else whole("patience", patience, 1),
-        restore_best=bool(options["restore_best"]),
-    )
-    if recipe.nesterov and recipe.momentum == 0:
-        raise ValueError("nesterov needs momentum > 0")
-    if recipe.validations_per_epoch > recipe.steps_per_epoch(n):
-        raise ValueError(
-            f"validations_per_epoch must be at most the {recipe.steps_per_epoch(n)} batches of an epoch "
-            f"(got {recipe.validations_per_epoch})"
-        )
-    return recipe
 
 
 def train(

@@ -389,8 +389,8 @@ def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_command_line_knows_the_names_that_the_library_knows() -> None:
     """They are listed twice so that the help need not import NumPy."""
-    from fastmlp import experiment, initialization, network, training
+    from fastmlp import experiment, initialization, network, recipe
 
     assert sorted(experiment.ACTIVATIONS) == sorted(network.ACTIVATIONS)
     assert sorted(experiment.INITIALIZATIONS) == sorted(initialization.INITIALIZATIONS)
-    assert sorted(experiment.SCHEDULES) == sorted(training.SCHEDULES)
+    assert sorted(experiment.SCHEDULES) == sorted(recipe.SCHEDULES)
