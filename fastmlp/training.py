@@ -22,13 +22,11 @@ from fastmlp.network import Network
 from fastmlp.recipe import Recipe, checked_recipe
 from fastmlp.shuffling import epoch_order
 from fastmlp.system import usable_cpus
-from fastmlp.team_size import TeamSize
+from fastmlp.team_size import TRIAL_SECONDS, TeamSize
 
 # Progress is reported, and the number of threads reconsidered, about this often.
 SEGMENT_SECONDS = 0.1
-
-# Steps of the first segments, in which each size of the team is tried.
-_PROBE_STEPS = 64
+_FIRST_STEPS = 16
 
 # The background of the inputs is skipped where fewer of the values than this differ from zero: at a half the dense
 # products are as fast.
@@ -356,19 +354,22 @@ class _Training:
         for validation in range(1, self.recipe.validations_per_epoch + 1):
             end = validation * self.steps_per_epoch // self.recipe.validations_per_epoch
             while step < end:
-                length = end - step
-                if self.team_size.probing:
-                    length = min(length, _PROBE_STEPS)
-                else:
-                    length = max(1, min(length, int(SEGMENT_SECONDS / self.seconds_per_step)))
-                self._segment(data, rates, losses, step, step + length, start)
-                step += length
+                last = min(end, step + self._segment_steps())
+                self._segment(data, rates, losses, step, last, start)
+                step = last
             if validation == self.recipe.validations_per_epoch:
                 self.history.epochs = epoch + 1
             if self.validation is not None:
                 self._validate(*self.validation)
                 if self.history.stopped_early:
                     return
+
+    def _segment_steps(self) -> int:
+        """How many steps the next segment is to have; few as long as nothing is known about their duration."""
+        if not self.seconds_per_step:
+            return _FIRST_STEPS
+        seconds = TRIAL_SECONDS if self.team_size.trying else SEGMENT_SECONDS
+        return max(1, int(seconds / self.seconds_per_step))
 
     def _segment(
         self,
@@ -395,7 +396,7 @@ class _Training:
             np.copyto(self.good, self.memory.parameters)
         if self.done > before:
             self.seconds_per_step = seconds / (self.done - before)
-            self.team_size.record(threads, (self.done - before) / seconds)
+            self.team_size.record(self.done - before, seconds)
         self._report()
 
     def _diverged(self) -> None:

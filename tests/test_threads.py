@@ -163,19 +163,29 @@ def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monke
 
 
 def test_team_size_follows_the_speed() -> None:
-    """All threads to begin with; a smaller team is tried now and then, and taken if it is faster."""
+    """All threads to begin with; other sizes are tried now and then, and taken if they are faster."""
     quiet, busy, fixed = TeamSize(8, adaptive=True), TeamSize(8, adaptive=True), TeamSize(8, adaptive=False)
-    tried = set()
+    tried = {quiet.current}
+    quiet.record(100, 100.0)  # the first moments, which are slow, do not count
     for _ in range(300):
         for team, speed in ((quiet, quiet.current), (busy, 1 / busy.current), (fixed, 1.0)):
             tried.add(team.current)
-            team.record(team.current, speed)
+            team.record(100, 0.1 / speed)
     assert (quiet.best, busy.best, fixed.best) == (8, 1, 8)
-    assert fixed.sizes == [8]
-    assert {8, 4, 2, 1} <= tried
+    assert (fixed.current, fixed.trying) == (8, False)
+    assert tried == {8, 4, 2, 1}
     for _ in range(300):  # the neighbour is gone
-        busy.record(busy.current, busy.current)
+        busy.record(100, 0.1 / busy.current)
     assert busy.best == 8
+
+
+def test_trials_of_team_sizes_become_rare() -> None:
+    team, trials = TeamSize(2, adaptive=True), 0
+    for _ in range(1000):
+        trials += team.trying
+        team.record(100, 0.1)
+    assert team.best == 2
+    assert 8 < trials < 200
 
 
 SMALL_RUN = """
