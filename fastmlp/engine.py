@@ -25,6 +25,11 @@ from fastmlp.kernels.team import STRIDE
 # 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
 PREDICT_ROWS = 64
 
+# So many multiply-adds, but at most so many steps, go by before weights take in what their background is due. It costs
+# as much as reading and writing them once: at most 1 % of that many steps.
+_PERIOD_WORK = 1 << 30
+_LONGEST_PERIOD = 64
+
 # Below this many multiply-adds a second thread takes longer to start than it saves.
 _PARALLEL_WORK = 20_000_000
 
@@ -67,19 +72,30 @@ class Model:
         options["n_features"], options["n_classes"] = self.sizes[0], self.sizes[-1]
         options["activation"] = ACTIVATIONS.index(self.activation)
         options["sparse"] = self.sparse
+        background = np.broadcast_to(self.mean / self.std, self.sizes[:1])
+        options["background_square"] = background @ background
         for name, value in values.items():
             options[name] = value
         return options
 
-    def data(self, layout: Layout, X: NDArray[Any], labels: NDArray[np.int32], order: NDArray[Any]) -> Data:
+    def data(
+        self,
+        layout: Layout,
+        X: NDArray[Any],
+        labels: NDArray[np.int32],
+        order: NDArray[Any],
+        projections: NDArray[Any] | None = None,
+    ) -> Data:
         """Samples and how to standardise them: ``x = (value - origin) * factor + beta``, see ``kernels.background``."""
+        if projections is None:
+            projections = aligned_zeros(0, self.dtype)
         factor, shift = (aligned_zeros(layout.words * WORD, self.dtype) for _ in range(2))
         zeros = aligned_zeros(layout.words * WORD, self.dtype)
         n_features = self.sizes[0]
         factor[:n_features] = 1.0 / self.std
         shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
         origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
-        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta)
+        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta, projections)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -224,6 +240,14 @@ class TrainingMemory:
         Of ``fastmlp.kernels.optimizer``; ``DIRECT`` becomes ``PLAIN`` where a mini-batch comes in pieces.
     momentum, l2 : float
     threads : int
+
+    Attributes
+    ----------
+    parameters : ndarray
+        The state of the training. Between two mini-batches some of the weights may be kept aside, see
+        ``kernels.background``; before the first and after the last of an epoch none are.
+    current : ndarray
+        Where ``refresh`` puts the parameters as users know them.
     """
 
     def __init__(
@@ -241,10 +265,13 @@ class TrainingMemory:
         self.model = model
         self.layout = Layout(model.sizes, model.dtype, min(batch_size, MICRO_BATCH))
         in_pieces = batch_size > MICRO_BATCH
+        period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), _LONGEST_PERIOD)
+        if l2 > 0:  # the penalty is summed over the weights as they are
+            period = 1
         if rule == optimizer.DIRECT and in_pieces:
             rule = optimizer.PLAIN
         self.options = model.options(
-            self.layout, batch_size=batch_size, rule=rule, momentum=momentum, l2=l2, weigh=l2 > 0
+            self.layout, batch_size=batch_size, rule=rule, momentum=momentum, l2=l2, weigh=l2 > 0, period=period
         )
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters
@@ -254,12 +281,17 @@ class TrainingMemory:
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
         masks = _masks(self.layout.n_masks)
         self.memories = [
-            Memory(self.parameters, self.velocities, self.sums, shared, masks, *_own_memory(self.layout))
+            Memory(
+                self.parameters, self.parameters, self.velocities, self.sums, shared, masks, *_own_memory(self.layout)
+            )
             for _ in range(threads)
         ]
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
         self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
+        self.current = self.parameters.copy() if model.sparse else self.parameters
         self._kernel: Callable[..., Any] | None = None
+        self._fold: Callable[..., Any] | None = None
+        self._data: Data
 
     @property
     def diverged(self) -> bool:
@@ -271,16 +303,42 @@ class TrainingMemory:
         """Steps done, counted from the beginning of the order; also valid while a call runs."""
         return int(self.control[batch.DONE])
 
+    def take(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
+        """Take the samples to train on; returns the seconds spent compiling what prepares them."""
+        projections = aligned_zeros(len(X) if self.model.sparse else 0, self.model.dtype)
+        self._data = self.model.data(self.layout, X, labels, np.zeros(0, np.uint32), projections)
+        kernel, seconds = batch.project_samples.prepare(self._data, self.model.sizes[0])
+        kernel(self._data, self.model.sizes[0])
+        self._fold, more = batch.fold_parameters.prepare(*self._fold_arguments())
+        return seconds + more
+
+    def _fold_arguments(self) -> tuple[Any, ...]:
+        none = aligned_zeros(0, self.model.dtype)
+        memory = self.memories[0]._replace(parameters=self.current, background=self.current, velocities=none)
+        team = Team(0, 1, np.zeros(STRIDE, np.int64), self.control)
+        return self.layout.layers, self.options, self._data, memory, team
+
+    def refresh(self) -> NDArray[Any]:
+        """Bring ``current`` up to date, the parameters as users know them, and return it."""
+        if self._fold is not None and self.model.sparse:
+            np.copyto(self.current, self.parameters)
+            self._fold(*self._fold_arguments())
+        return self.current
+
     def calls(
         self,
-        data: Data,
+        order: NDArray[Any],
         rates: NDArray[np.float64],
         losses: NDArray[np.float64],
         first: int,
         last: int,
         threads: int,
     ) -> tuple[list[Callable[[], object]], float]:
-        """The calls that run steps ``first .. last - 1`` on some threads, and the seconds spent compiling."""
+        """The calls that run steps ``first .. last - 1`` of an order (uint32) of the samples on some threads.
+
+        Also returns the seconds spent compiling.
+        """
+        data = self._data._replace(order=_read_only(order))
         self.control[:] = 0
         self.control[batch.END] = last
         self.control[batch.DONE] = first
@@ -390,7 +448,8 @@ class Predictor:
         while len(self._memories) < threads:
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
             masks = _masks(self._layout.n_masks)
-            self._memories.append(Memory(self.parameters, none, none, shared, masks, *_own_memory(self._layout)))
+            own = _own_memory(self._layout)
+            self._memories.append(Memory(self.parameters, shared, none, none, shared, masks, *own))
         return self._layout
 
 
@@ -402,6 +461,6 @@ def compile_kernels(dtype: np.dtype[Any], input_dtype: np.dtype[Any]) -> float:
         model, weights, biases, batch_size=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
     )
     X, y, order = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32), np.zeros(1, np.uint32)
-    data = model.data(memory.layout, X, y, order)
-    _, seconds = memory.calls(data, np.zeros(1), np.zeros(1), 0, 0, threads=1)
+    seconds = memory.take(X, y)
+    seconds += memory.calls(order, np.zeros(1), np.zeros(1), 0, 0, threads=1)[1]
     return seconds + Predictor(model, memory.parameters, 1).prepare(X, y)

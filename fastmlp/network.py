@@ -341,10 +341,11 @@ class Network:
             l2=checks.check_number("l2", l2),
             threads=1,
         )
-        data = model.data(memory.layout, samples, labels, np.arange(len(samples), dtype=np.uint32))
+        memory.take(samples, labels)
+        order = np.arange(len(samples), dtype=np.uint32)
         losses = np.zeros(1)
         # the rules sum -learning_rate times the gradient
-        calls, _ = memory.calls(data, np.array([-1.0]), losses, 0, 1, threads=1)
+        calls, _ = memory.calls(order, np.array([-1.0]), losses, 0, 1, threads=1)
         calls[0]()
         return *memory.layout.unpack(memory.sums), float(losses[0])
 

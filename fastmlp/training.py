@@ -232,7 +232,7 @@ class _Training:
             self.model, network.weights, network.biases, batch_size=recipe.batch_size, rule=self.rule,
             momentum=recipe.momentum, l2=recipe.l2, threads=self.team_limit,
         )  # fmt: skip
-        self.predictor = engine.Predictor(self.model, self.memory.parameters, threads)
+        self.predictor = engine.Predictor(self.model, self.memory.current, threads)
         self.team_size = TeamSize(self.team_limit, adaptive=adaptive)
         self.rates = recipe.rates(self.steps)
         self.losses = np.full(self.steps, np.nan)
@@ -337,9 +337,8 @@ class _Training:
     def _compile(self) -> None:
         """Compile or load all kernels that this training needs, before the clock of training starts."""
         self._report("compiling kernels")
-        order = np.zeros(1, np.uint32)
-        data = self.model.data(self.memory.layout, self.X, self.y, order)
-        _, seconds = self.memory.calls(data, self.rates, self.losses, 0, 0, threads=1)
+        seconds = self.memory.take(self.X, self.y)
+        seconds += self.memory.calls(np.zeros(0, np.uint32), self.rates, self.losses, 0, 0, threads=1)[1]
         if self.validation is not None:
             seconds += self.predictor.prepare(self.X, self.y)
         self.history.compile_seconds = seconds
@@ -347,7 +346,6 @@ class _Training:
     def _epoch(self, epoch: int) -> None:
         """Visit all samples once, in segments that end at validations or after about ``SEGMENT_SECONDS``."""
         order = epoch_order(len(self.X), self.recipe.seed, epoch, shuffle=self.recipe.shuffle)
-        data = self.model.data(self.memory.layout, self.X, self.y, order)
         start = epoch * self.steps_per_epoch
         rates, losses = (a[start : start + self.steps_per_epoch] for a in (self.rates, self.losses))
         step = 0
@@ -355,7 +353,7 @@ class _Training:
             end = validation * self.steps_per_epoch // self.recipe.validations_per_epoch
             while step < end:
                 last = min(end, step + self._segment_steps())
-                self._segment(data, rates, losses, step, last, start)
+                self._segment(order, rates, losses, step, last, start)
                 step = last
             if validation == self.recipe.validations_per_epoch:
                 self.history.epochs = epoch + 1
@@ -373,7 +371,7 @@ class _Training:
 
     def _segment(
         self,
-        data: Any,
+        order: NDArray[Any],
         rates: NDArray[np.float64],
         losses: NDArray[np.float64],
         first: int,
@@ -382,7 +380,7 @@ class _Training:
     ) -> None:
         """Run some steps of an epoch that begins at step ``start``; keep the parameters if they are still finite."""
         threads = self.team_size.current
-        calls, _ = self.memory.calls(data, rates, losses, first, last, threads)
+        calls, _ = self.memory.calls(order, rates, losses, first, last, threads)
         began = time.perf_counter()
         try:
             self.workers.run(calls, self.memory.stop, self._report)
@@ -409,12 +407,11 @@ class _Training:
 
     def _validate(self, X: NDArray[Any], y: NDArray[np.int32]) -> None:
         """Evaluate on the validation and the training set; remember the best parameters; look whether to stop."""
+        parameters = self.memory.refresh()
         loss, accuracy = self.predictor.evaluate(X, y)
         _, training_accuracy = self.predictor.evaluate(self.X, self.y)
         self.validations.append((self.done, loss, accuracy, training_accuracy, self.history.training_seconds))
-        self._judge(
-            loss, self.done, self.memory.parameters.copy() if self.recipe.keeps_best and self._improves(loss) else None
-        )
+        self._judge(loss, self.done, parameters.copy() if self.recipe.keeps_best and self._improves(loss) else None)
         self.history.stopped_early = self.since_best == self.recipe.patience
         self.report_due = 0.0
         self._report()
@@ -467,7 +464,7 @@ class _Training:
 
     def _finish(self) -> None:
         """Give the network its weights and the history its arrays."""
-        parameters = self.memory.parameters
+        parameters = self.memory.refresh()
         if self.best is not None:
             self.history.best_step = self.best[1]
             if self.best[2] is not None:

@@ -1,13 +1,20 @@
 """The input layer: gathering samples, and what their background contributes.
 
 81 % of the pixels of MNIST are zero. With standardised inputs x = (value - mean) / std they are all the same number
-beta = -mean / std. Write a sample as x = beta + s, where s = value / std is zero wherever the pixel is. Then
+beta = -mean / std. Write a sample as x = beta + s, where s = value / std is zero wherever the pixel is, and the
+weights as W = V + beta c^T with one number c for each unit. Then
 
-    z  = x W + bias = s W + (beta W + bias)
-    dW = x^T dz     = s^T dz + beta^T (sum of dz over the samples)
+    z  = x W + bias       = s V + (s beta) c + q + bias     with q = beta W
+    dV = s^T dz,    dc = sum of dz over the samples,    dq = sum of (x beta) dz
 
-so that products which skip zeros (``sparse``) plus one row vector are exact: the same gradient descent, not an
-approximation.
+is exact: the same gradient descent, not an approximation. Products walk over the pixels that are not zero (``sparse``),
+and weights whose pixels are zero in the whole mini-batch are not even looked at; what they are due is kept in c. Every
+update rule is linear, so c and q follow the one that the weights follow, as if they were weights of two more inputs, 1
+and x beta. From time to time the weights take in beta c^T, and q is summed anew (``fold``). The projections s beta of
+all samples are computed once per training (``project``).
+
+Measured on one thread at 784-64-10, batch 32, against adding beta times the sum of dz to all weights at once:
+@@MEASURED@@
 
 Where the inputs have no such background, ``origin`` is the mean instead of 0 and beta is 0; see ``standardisation``.
 """
@@ -16,21 +23,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.compiler import phase
+from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import prefetch
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
     accumulate_rows,
+    add,
     get,
     lanes_of,
     load,
     load_as,
     mark_nonzero,
     multiply,
+    multiply_add,
+    multiply_add_rows,
     put,
     store,
+    sum_elements,
+    sum_rows,
     zeros,
 )
 
@@ -82,10 +94,71 @@ def gather(x, n_features, order, first, samples, rows, factor, words, a, capacit
 
 
 @phase
-def background_constant(inputs, beta, w, w_start, constant, c_start):
-    """``constant = beta W`` for one block of weights, in the order of ``weight_step``."""
+def project(x, n_features, samples, factor, beta, projections):
+    """``projections = (x * factor) beta`` for the first ``samples`` samples.
+
+    Parameters
+    ----------
+    x, n_features, factor
+        As in ``gather``.
+    beta : float
+        Standardised background of each feature.
+    projections : float (samples,), overwritten
+    """
+    block = VECTORS * lanes_of(beta)
+    whole = n_features // block * block
+    for sample in range(samples):
+        start = sample * n_features
+        sums = zeros(beta, 1, VECTORS)
+        for i in range(0, whole, block):
+            s = multiply(load_as(beta, x, start + i, 0, 1, VECTORS), load(factor, i, 0, 1, VECTORS))
+            sums = add(sums, multiply(s, load(beta, i, 0, 1, VECTORS)))
+        total = sum_elements(sums)
+        for i in range(whole, n_features):
+            total += beta.dtype.type(get(x, start + i)) * get(factor, i) * get(beta, i)
+        put(projections, sample, beta.dtype.type(total))
+
+
+@phase
+def background_product(inputs, beta, w, w_start, q, q_start):
+    """``q = beta W`` for one block of weights ``[inputs][BLOCK]``; ``inputs`` is a multiple of ``ROWS``."""
     block = VECTORS * lanes_of(w)
-    background = zeros(w, 1, VECTORS)
+    total = zeros(w, 1, VECTORS)
     for i in range(0, inputs, ROWS):
-        background = accumulate_rows(background, beta, i, load(w, w_start + i * block, block, ROWS, VECTORS))
-    store(constant, c_start, 0, background)
+        total = accumulate_rows(total, beta, i, load(w, w_start + i * block, block, ROWS, VECTORS))
+    store(q, q_start, 0, total)
+
+
+@phase
+def fold(inputs, beta, w, w_start, q_start, c_start):
+    """``W += beta c^T; c = 0; q = beta W`` for one block of weights; also for velocities and gradients.
+
+    Parameters
+    ----------
+    inputs : int
+        A multiple of ``ROWS``.
+    beta : float (inputs,)
+        Standardised background.
+    w : float (flat), overwritten
+        ``[inputs][BLOCK]`` at ``w_start``, and its ``[BLOCK]`` of q and of c.
+    """
+    block = VECTORS * lanes_of(w)
+    for i in range(0, inputs, ROWS):
+        offset = w_start + i * block
+        store(w, offset, block, multiply_add(load(w, offset, block, ROWS, VECTORS), beta, i, 1, w, c_start))
+    store(w, c_start, 0, zeros(w, 1, VECTORS))
+    background_product(inputs, beta, w, w_start, w, q_start)
+
+
+@kernel
+def project_deltas(projections, p_start, deltas, d_start, rows):
+    """The rows of a block of deltas ``[rows][BLOCK]``, each times the projection of its sample, added up.
+
+    A tile of one row; ``rows`` is a multiple of ``ROWS``.
+    """
+    block = VECTORS * lanes_of(deltas)
+    total = zeros(deltas, ROWS, VECTORS)
+    for row in range(0, rows, ROWS):
+        tile = load(deltas, d_start + row * block, block, ROWS, VECTORS)
+        total = multiply_add_rows(total, projections, p_start + row, tile)
+    return sum_rows(total)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import dense, optimizer, output, sparse
+from fastmlp.kernels import background, dense, optimizer, output, sparse
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MARK, MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
@@ -22,6 +22,7 @@ from fastmlp.kernels.propagation import (
     Piece,
     activation_marks,
     activations,
+    clear_constants,
     forward,
     forward_output,
     gather,
@@ -29,14 +30,14 @@ from fastmlp.kernels.propagation import (
     mark,
     owned_blocks,
     owned_groups,
-    prepare_background,
     probabilities,
+    projections_start,
     rectified,
     scratch_start,
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import ROWS, VECTORS, add_scaled, lanes_of, load, store
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -116,8 +117,6 @@ def propagate_gradient(layers, i, options, memory, team, piece):
     block = VECTORS * lanes_of(memory.own)
     square, panel = block * block, options.capacity * block
     nothing = scratch_start(layers, options)  # instead of biases
-    for k in range(TRANSPOSED_BLOCKS):
-        store(memory.own, nothing + k * block, 0, zeros(memory.own, 1, VECTORS))
     w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, layer.outputs * square
     skip = rectified(layer.inputs, options, memory)
     first, last = owned_blocks(below.outputs, below, team)
@@ -132,7 +131,8 @@ def propagate_gradient(layers, i, options, memory, team, piece):
             sparse.forward(
                 count, memory.shared, layer.deltas, options.capacity, piece.rows, layer.delta_words,
                 memory.masks, layer.delta_marks, memory.own, w_start, w_gap,
-                memory.own, nothing, memory.own, nothing, memory.shared, target, panel,
+                memory.own, nothing, memory.own, projections_start(layers, options), memory.own, nothing, nothing,
+                memory.shared, target, panel,
             )  # fmt: skip
         else:
             for k in range(count):
@@ -150,8 +150,8 @@ def propagate_gradient(layers, i, options, memory, team, piece):
 
 
 @phase
-def step_sparse(layer, options, data, memory, piece, shrink, first, last, a, a_start, nonzero, n_start, background):
-    """The step of the weights and biases of some blocks of a hidden layer whose inputs are zero in many places."""
+def step_sparse(layer, options, memory, piece, shrink, first, last, a, a_start, nonzero, n_start, together):
+    """The step of the weights of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
     weights = layer.inputs * block * block
@@ -159,16 +159,15 @@ def step_sparse(layer, options, data, memory, piece, shrink, first, last, a, a_s
     sparse.mark_samples(nonzero, n_start, options.capacity, layer.words, sample_words, memory.marks)
     sparse.weight_step(
         last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-        piece.samples, layer.inputs * block, memory.marks, layer.words * WORD, data.beta, background,
+        piece.samples, layer.inputs * block, memory.marks, layer.words * WORD,
         memory.shared, layer.deltas + first * panel, panel,
-        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        layer.bias + first * block, memory.shared, layer.background + first * block,
+        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights, together,
     )  # fmt: skip
 
 
 @phase
 def step_dense(layer, options, memory, piece, shrink, first, last, a, a_start):
-    """The step of the weights and biases of some blocks of a hidden layer."""
+    """The step of the weights of some blocks of a hidden layer."""
     block = VECTORS * lanes_of(memory.own)
     for b in range(first, last):
         d_start = layer.deltas + b * options.capacity * block
@@ -177,22 +176,63 @@ def step_dense(layer, options, memory, piece, shrink, first, last, a, a_start):
             piece.samples, layer.inputs, memory.shared, d_start,
             memory.parameters, memory.velocities, memory.sums, layer.weights + b * layer.inputs * block * block,
         )  # fmt: skip
-        optimizer.step_bias(
-            options.rule, piece.first, piece.last, dense.sum_samples(memory.shared, d_start, piece.rows),
-            memory.parameters, memory.velocities, memory.sums, layer.bias + b * block, options.momentum,
-        )  # fmt: skip
 
 
 @phase
-def step_hidden(layers, i, options, data, memory, team, piece, shrink):
+def step_biases(layers, i, options, memory, piece, shrink, first, last):
+    """The step of the biases of some blocks of hidden layer ``i``, and of what is kept aside for its weights."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    for b in range(first, last):
+        d_start = layer.deltas + b * options.capacity * block
+        total = dense.sum_samples(memory.shared, d_start, piece.rows)
+        optimizer.step_row(
+            options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums,
+            layer.bias + b * block, options.momentum, 0.0,
+        )  # fmt: skip
+        if i == 0 and options.sparse:
+            start = projections_start(layers, options)
+            projected = background.project_deltas(memory.own, start, memory.shared, d_start, piece.rows)
+            projected = add_scaled(projected, options.background_square, total)
+            q_start = layer.background + b * block
+            optimizer.step_row(
+                options.rule, piece.first, piece.last, projected, memory.parameters, memory.velocities, memory.sums,
+                q_start, options.momentum, shrink,
+            )  # fmt: skip
+            optimizer.step_row(
+                options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums,
+                q_start + layer.outputs * block, options.momentum, shrink,
+            )  # fmt: skip
+
+
+@phase
+def fold_background(layers, options, data, memory, team):
+    """Let the owned weights and velocities of the first hidden layer take in what has been kept aside for them."""
+    if options.sparse == 0:
+        return
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    inputs = layer.inputs * block
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for b in range(first, last):
+        w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
+        c_start = q_start + layer.outputs * block
+        background.fold(inputs, data.beta, memory.parameters, w_start, q_start, c_start)
+        if len(memory.velocities) > 0:
+            background.fold(inputs, data.beta, memory.velocities, w_start, q_start, c_start)
+        if options.rule == optimizer.GRADIENT:
+            background.fold(inputs, data.beta, memory.sums, w_start, q_start, c_start)
+
+
+@phase
+def step_hidden(layers, i, options, memory, team, piece, shrink):
     """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
     layer = layers[i]
     first, last = owned_blocks(layer.outputs, layer, team)
+    step_biases(layers, i, options, memory, piece, shrink, first, last)
     if i == 0:
         if skips_zeros(layers, i, options, memory):
-            step_sparse(
-                layer, options, data, memory, piece, shrink, first, last, memory.own, 0, memory.nonzero, 0, True
-            )  # fmt: skip
+            step_sparse(layer, options, memory, piece, shrink, first, last, memory.own, 0, memory.nonzero, 0, True)
         else:
             step_dense(layer, options, memory, piece, shrink, first, last, memory.own, 0)
     else:
@@ -200,7 +240,7 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
         if skips_zeros(layers, i, options, memory):
             n_start = activation_marks(layer, options, piece)
             step_sparse(
-                layer, options, data, memory, piece, shrink, first, last, memory.shared, a_start,
+                layer, options, memory, piece, shrink, first, last, memory.shared, a_start,
                 memory.masks, n_start, False,
             )  # fmt: skip
         else:
@@ -263,7 +303,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         Parameters, velocities and sums are overwritten.
     team : Team
     rates : float64 (steps,)
-        Learning rate of each step.
+        Learning rate of each step; after the last one all weights are as ``fold_background`` leaves them.
     losses : float64 (steps,), overwritten
         Loss of each mini-batch before its step: mean cross-entropy plus l2 / 2 times the sum of squared weights.
     times : int64 (threads, phases), overwritten
@@ -274,7 +314,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     mode = flush_subnormals()
     options = options_record[0]
     barriers, number = 0, 0
-    prepare_background(layers, options, data, memory, team)
+    clear_constants(layers, options, memory)
     since = clock()
     step = first_step
     while step < last_step:
@@ -283,6 +323,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             team.control[END] = step + 1
         begin = step * options.batch_size
         count = min(options.batch_size, len(data.order) - begin)
+        if step % options.period == 0:
+            fold_background(layers, options, data, memory, team)
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
         total, penalty, stopped = 0.0, 0.0, False
@@ -329,11 +371,11 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                     barriers += 1
                     since = meet(team, barriers, times, since)
                 if i + 1 < len(layers) - 1:
-                    step_hidden(layers, i + 1, options, data, memory, team, piece, shrink)
+                    step_hidden(layers, i + 1, options, memory, team, piece, shrink)
                 if i > 0:
                     propagate_gradient(layers, i, options, memory, team, piece)
             if len(layers) > 1:
-                step_hidden(layers, 0, options, data, memory, team, piece, shrink)
+                step_hidden(layers, 0, options, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)
         if stopped:
             break
@@ -341,10 +383,37 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             losses[step] = total / count + penalty
             team.control[DONE] = step + 1
         step += 1
+        if step == len(rates):
+            fold_background(layers, options, data, memory, team)
         if not np.isfinite(total):
             if team.thread == 0:
                 team.control[DIVERGED] = 1
             break
         if step >= team.control[END]:
             break
+    restore_floating_point(mode)
+
+
+@entry_kernel
+def fold_parameters(layers, options_record, data, memory, team):
+    """Let weights take in what has been kept aside for them; arguments as for ``train_batches``."""
+    mode = flush_subnormals()
+    fold_background(layers, options_record[0], data, memory, team)
+    restore_floating_point(mode)
+
+
+@entry_kernel
+def project_samples(data, n_features):
+    """Compute the projections of all samples on their background; see ``background``.
+
+    Parameters
+    ----------
+    data : Data
+        ``projections`` is overwritten.
+    n_features : int
+    """
+    mode = flush_subnormals()
+    background.project(
+        data.x, n_features, len(data.projections), data.factor, data.beta, data.projections
+    )  # fmt: skip
     restore_floating_point(mode)

@@ -55,7 +55,7 @@ LAYER = np.dtype(
         ("deltas", np.int64),  # offset in the shared memory: a panel
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
-        ("background", np.int64),  # offset in the shared memory: what the background contributes to each output
+        ("background", np.int64),  # first hidden layer: offset of two rows of ``background``, q and c
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
@@ -77,6 +77,8 @@ OPTIONS = np.dtype(
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
+        ("period", np.int64),  # steps after which the weights take in what ``background`` keeps aside
+        ("background_square", np.float64),  # sum of the squares of the standardised background
         ("momentum", np.float64),
         ("l2", np.float64),
     ],
@@ -155,7 +157,7 @@ class Layout:
         self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
         widest = int(self.layers["outputs"][1:-1].max(initial=0)) * self.block if training else 0
         scratch = TRANSPOSED_BLOCKS * self.block * (1 + widest)
-        self.n_private = self.rows * (self.words * WORD + 2 * classes + 1) + scratch
+        self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
         self.n_nonzero = self.words * self.rows
         self.n_marks = int(self.layers["words"].max()) * WORD * (self.rows // MARK)
         self.useful_threads = int(self.layers["groups"].max())
@@ -174,6 +176,9 @@ class Layout:
         layer["weights"] = self.n_parameters
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)
+        first_hidden = i == 0 and not last
+        layer["background"] = self.n_parameters  # whoever only predicts does not write to the parameters
+        self.n_parameters += 2 * outputs if first_hidden else 0
         layer["delta_words"] = -(-outputs // WORD)
         layer["delta_marks"] = self.n_masks
         self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
@@ -182,9 +187,10 @@ class Layout:
             "deltas": self.rows * outputs if self.training and not last else 0,
             "transposed": self.rows * inputs if last else 0,
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
-            "background": 0 if last else outputs,
             "squares": 2 * int(layer["groups"]),
         }
+        if first_hidden and not self.training:
+            lengths["background"] = 2 * outputs
         for name, length in lengths.items():
             layer[name] = self.n_shared
             self.n_shared += round_up(length, CACHE_LINE)

@@ -37,7 +37,7 @@ def begin(rule, first, tile, w, sums, offset, gap, shrink):
     gap : int
         Distance of neighbouring blocks, if the tile has several.
     shrink : float
-        c, or 0 for biases.
+        c, or 0 for biases, which are not penalised.
     """
     if rule == DIRECT:
         tile = load_like(tile, w, offset, VECTORS * lanes_of(w), gap)
@@ -89,7 +89,7 @@ def end(rule, last, tile, w, v, sums, offset, gap, momentum, shrink):
 
 
 @kernel
-def step_bias(rule, first, last, tile, w, v, sums, offset, momentum):
-    """One step for BLOCK biases: ``tile`` (one row) is the sum of the deltas; biases are not penalised."""
-    start = begin(rule, first, zeros_like(tile), w, sums, offset, 0, 0.0)
-    end(rule, last, add(start, tile), w, v, sums, offset, 0, momentum, 0.0)
+def step_row(rule, first, last, tile, w, v, sums, offset, momentum, shrink):
+    """One step for BLOCK numbers, biases for example; ``tile`` (one row) is the sum over the samples."""
+    start = begin(rule, first, zeros_like(tile), w, sums, offset, 0, shrink)
+    end(rule, last, add(start, tile), w, v, sums, offset, 0, momentum, shrink)

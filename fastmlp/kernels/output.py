@@ -235,4 +235,4 @@ def step_bias(rule, first, last, momentum, deltas, d_start, classes, squares, sc
                 tile = add(tile, load(deltas, d_start + (square * classes + c) * block, 0, 1, VECTORS))
             scratch[s_start + c - start] = sum_elements(tile)
         total = load(scratch, s_start, 0, 1, VECTORS)
-        optimizer.step_bias(rule, first, last, total, w, v, sums, bias + start, momentum)
+        optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fastmlp.kernels import background, dense, output, sparse
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MARK, WIDE, WORD
+from fastmlp.kernels.layout import MARK, TRANSPOSED_BLOCKS, WIDE, WORD
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
+from fastmlp.kernels.tile import VECTORS, get, lanes_of, put, store, zeros
 
 
 class Data(NamedTuple):
@@ -28,12 +28,14 @@ class Data(NamedTuple):
     origin: NDArray[Any]
     factor: NDArray[Any]
     beta: NDArray[Any]
+    projections: NDArray[Any]  # float, of each sample on the background; none where only is predicted
 
 
 class Memory(NamedTuple):
     """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
 
     parameters: NDArray[Any]
+    background: NDArray[Any]  # where q and c of the first hidden layer are: the parameters; shared, to predict
     velocities: NDArray[Any]
     sums: NDArray[Any]
     shared: NDArray[Any]
@@ -94,6 +96,11 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
             options.words, memory.own, options.capacity, memory.nonzero,
         )  # fmt: skip
+        start = projections_start(layers, options)
+        for row in range(piece.rows):
+            known = row < piece.samples and len(data.projections) > 0
+            sample = np.int64(get(data.order, piece.start + row)) if known else 0
+            put(memory.own, start + row, get(data.projections, sample) if known else data.projections.dtype.type(0))
         return
     first, last = np.int64(0), layer.inputs
     if len(layers) == 1:
@@ -135,7 +142,10 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
 
 
 @phase
-def forward_sparse(layer, options, memory, piece, first, last, a, a_start, nonzero, n_start):
+def forward_sparse(
+    layer, options, memory, piece, first, last, a, a_start, nonzero, n_start,
+    projections, background, q_start, c_start,
+):  # fmt: skip
     """Pre-activations of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
@@ -143,7 +153,7 @@ def forward_sparse(layer, options, memory, piece, first, last, a, a_start, nonze
     sparse.forward(
         last - first, a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
-        memory.shared, layer.background + first * block,
+        memory.own, projections, background, q_start, c_start,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
     )  # fmt: skip
 
@@ -168,16 +178,24 @@ def forward(layers, i, options, memory, team, piece):
     block = VECTORS * lanes_of(memory.own)
     first, last = owned_blocks(layer.outputs, layer, team)
     skip = skips_zeros(layers, i, options, memory)
+    projections, nothing = projections_start(layers, options), scratch_start(layers, options)
     if i == 0:
         if skip:
-            forward_sparse(layer, options, memory, piece, first, last, memory.own, 0, memory.nonzero, 0)
+            q_start = layer.background + first * block
+            forward_sparse(
+                layer, options, memory, piece, first, last, memory.own, 0, memory.nonzero, 0,
+                projections, memory.background, q_start, q_start + layer.outputs * block,
+            )  # fmt: skip
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
     else:
         a_start = activations(layers[i - 1], options, piece, block)
         if skip:
             n_start = activation_marks(layer, options, piece)
-            forward_sparse(layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start)
+            forward_sparse(
+                layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start,
+                projections, memory.own, nothing, nothing,
+            )  # fmt: skip
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
     z_start = activations(layer, options, piece, block)
@@ -223,20 +241,23 @@ def partial_sums(layer, length, piece, group):
 
 
 @phase
-def prepare_background(layers, options, data, memory, team):
-    """What the background contributes to each owned unit, from the weights as they are: nothing above layer 0."""
+def clear_constants(layers, options, memory):
+    """Set to zero what stands for the biases and the background of products that have none."""
     block = VECTORS * lanes_of(memory.own)
-    for i in range(len(layers) - 1):
-        layer = layers[i]
-        first, last = owned_blocks(layer.outputs, layer, team)
-        for b in range(first, last):
-            start = layer.background + b * block
-            if i == 0 and options.sparse:
-                inputs = layer.inputs * block
-                w_start = layer.weights + b * inputs * block
-                background.background_constant(inputs, data.beta, memory.parameters, w_start, memory.shared, start)
-            else:
-                store(memory.shared, start, 0, zeros(memory.shared, 1, VECTORS))
+    for b in range(TRANSPOSED_BLOCKS):
+        store(memory.own, scratch_start(layers, options) + b * block, 0, zeros(memory.own, 1, VECTORS))
+
+
+@phase
+def prepare_background(layers, options, data, memory):
+    """Compute q of the first hidden layer from weights for which nothing is kept aside."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    inputs = layer.inputs * block
+    for b in range(layer.outputs):
+        w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
+        background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
+        store(memory.background, q_start + layer.outputs * block, 0, zeros(memory.background, 1, VECTORS))
 
 
 @kernel
@@ -246,9 +267,15 @@ def logits_start(options):
 
 
 @kernel
+def projections_start(layers, options):
+    """Where in a thread's own memory the projections of the samples of a piece begin."""
+    return logits_start(options) + options.capacity * (2 * layers[len(layers) - 1].outputs + 1)
+
+
+@kernel
 def scratch_start(layers, options):
     """Where in a thread's own memory the zeros and the transposed weights of ``propagate_gradient`` begin."""
-    return logits_start(options) + options.capacity * (2 * layers[len(layers) - 1].outputs + 1)
+    return projections_start(layers, options) + options.capacity
 
 
 @phase

@@ -15,13 +15,10 @@ import numpy as np
 
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.dense import sum_samples
 from fastmlp.kernels.layout import MARK, WORD
 from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
-    ROWS,
     VECTORS,
-    accumulate_rows,
     add,
     clear_marks,
     get,
@@ -29,7 +26,6 @@ from fastmlp.kernels.tile import (
     load_blocks,
     mark_nonzero,
     multiply_add_blocks,
-    store,
     store_blocks,
     transpose_bits,
     zeros,
@@ -92,15 +88,24 @@ def union(masks, start, count):
     return np.uint64(bits)
 
 
+@kernel
+def any_marked(marks, words, marked, start, count):
+    """Whether a mask of any sample is set for ``count`` neighbouring inputs."""
+    bits = union(marks, start, count)
+    for word in range(1, words):
+        bits |= union(marks, word * marked + start, count)
+    return bits != 0
+
+
 def _forward(group, blocks):
     """Make the kernel for tiles of ``group`` samples and some neighbouring blocks of outputs."""
 
     @phase
     def forward_tiles(
-        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap,
-        bias, b_start, constant, c_start, z, z_start, z_gap,
+        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start,
+        projections, p_start, background, q_start, c_start, z, z_start, z_gap,
     ):  # fmt: skip
-        """``z = a W + (bias + constant)`` for ``blocks`` blocks of outputs.
+        """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs.
 
         Parameters
         ----------
@@ -114,9 +119,11 @@ def _forward(group, blocks):
             ``[words][capacity]`` at ``n_start``: which inputs of a sample are not zero.
         w : float (flat)
             Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``.
-        bias, constant : float (flat)
-            Biases of all blocks, ``[blocks * BLOCK]`` at ``b_start``, and what the background contributes, at
-            ``c_start``.
+        bias : float (flat)
+            Biases of all blocks, ``[blocks * BLOCK]`` at ``b_start``.
+        projections, background : float (flat)
+            p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``: what the
+            background contributes, see there.
         z : float (flat), overwritten
             Blocks ``[rows][BLOCK]`` at ``z_start`` and then every ``z_gap``.
         """
@@ -126,7 +133,8 @@ def _forward(group, blocks):
             for row in range(0, rows, group):
                 if first == 0:
                     tile = load_blocks(bias, b_start, 0, block, group, blocks)
-                    tile = add(tile, load_blocks(constant, c_start, 0, block, group, blocks))
+                    tile = add(tile, load_blocks(background, q_start, 0, block, group, blocks))
+                    tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
                 else:
                     tile = load_blocks(z, z_start + row * block, block, z_gap, group, blocks)
                 for k in range(first, last):
@@ -148,16 +156,17 @@ _forward_one, _forward_two, _forward_four = _forward(4, 1), _forward(2, 2), _for
 
 @phase
 def forward(
-    n_blocks, a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap,
-    bias, b_start, constant, c_start, z, z_start, z_gap,
+    n_blocks, a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start,
+    projections, p_start, background, q_start, c_start, z, z_start, z_gap,
 ):  # fmt: skip
-    """``z = a W + (bias + constant)`` for any number of blocks of outputs, otherwise as above."""
+    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above."""
     block = VECTORS * lanes_of(z)
     b = 0
     while b < n_blocks:
         arguments = (
             a, a_start, capacity, rows, words, nonzero, n_start, w, w_start + b * w_gap, w_gap,
-            bias, b_start + b * block, constant, c_start + b * block, z, z_start + b * z_gap, z_gap,
+            bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
+            z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 4:
             _forward_four(*arguments)
@@ -176,10 +185,10 @@ def _weight_step(granule, blocks):
 
     @phase
     def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta, background,
-        deltas, d_start, d_gap, w, v, sums, w_start, w_gap, bias, constant, c_start,
+        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+        deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
-        """One step for some blocks of weights and biases: ``a^T deltas + beta^T sum(deltas)``, then the update rule.
+        """One step for some blocks of weights: ``a^T deltas``, then the update rule.
 
         Parameters
         ----------
@@ -193,33 +202,22 @@ def _weight_step(granule, blocks):
             Number of inputs, a multiple of BLOCK.
         marks, marked : uint32 (flat), int
             From ``mark_samples``, for so many inputs.
-        beta : float (inputs,)
-            Standardised background of the inputs.
-        background : bool
-            Whether there is any; if not, neither ``beta`` nor ``constant`` is looked at.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
         w, v, sums : float (flat), overwritten
-            Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``, the biases of all blocks at ``bias``:
-            weights, velocities, sums.
-        constant : float (flat), overwritten
-            beta W with the new weights, ``[blocks * BLOCK]`` at ``c_start``: summed while they are in registers.
+            Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``: weights, velocities, sums.
         """
         block = VECTORS * lanes_of(w)
         words = (samples + MARK - 1) // MARK
-        for b in range(blocks):
-            total = sum_samples(deltas, d_start + b * d_gap, (samples + ROWS - 1) // ROWS * ROWS)
-            if background:
-                store(constant, c_start + b * block, 0, total)
-            optimizer.step_bias(rule, first, last, total, w, v, sums, bias + b * block, momentum)
-        product = zeros(w, 1, vectors)
+        # with nothing to add, these rules leave the weights or the sums as they are
+        idle = (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
         for i in range(0, inputs, granule):
+            if idle and not any_marked(marks, words, marked, i, granule):
+                continue
             offset = w_start + i * block
             a_offset = a_start + i // block * capacity * block + i % block
             tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
-            if background:
-                tile = multiply_add_blocks(tile, beta, i, 1, constant, c_start, block)
             for word in range(0, words, 2):
                 bits = union(marks, word * marked + i, granule)
                 if word + 1 < words:
@@ -228,11 +226,7 @@ def _weight_step(granule, blocks):
                     row = MARK * word + count_trailing_zeros(bits)
                     bits &= bits - ONE
                     tile = multiply_add_blocks(tile, a, a_offset + row * block, 1, deltas, d_start + row * block, d_gap)
-            weights = optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
-            if background:
-                product = accumulate_rows(product, beta, i, weights)
-        if background:
-            store_blocks(constant, c_start, 0, block, product)
+            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
 
     return step_tiles
 
@@ -242,20 +236,21 @@ _step_one, _step_two, _step_four = _weight_step(4, 1), _weight_step(2, 2), _weig
 
 @phase
 def weight_step(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta,
-    background, deltas, d_start, d_gap, w, v, sums, w_start, w_gap, bias, constant, c_start,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+    deltas, d_start, d_gap, w, v, sums, w_start, w_gap, together,
 ):  # fmt: skip
-    """One step for any number of blocks of weights and biases, otherwise as above."""
-    block = VECTORS * lanes_of(w)
+    """One step for any number of blocks of weights, otherwise as above.
+
+    ``together`` says that neighbouring inputs are often zero together, as pixels are and units are not.
+    """
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked, beta, background,
-            deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap, bias + b * block,
-            constant, c_start + b * block,
+            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+            deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
-        # neighbouring pixels are often zero together, units are not: 13 % more time with four blocks of the first layer
-        if n_blocks - b >= 4 and not background:
+        # 13 % more time with four blocks of the first layer
+        if n_blocks - b >= 4 and not together:
             _step_four(*arguments)
             b += 4
         elif n_blocks - b >= 2:
