@@ -20,6 +20,7 @@ from fastmlp.kernels.activation import ACTIVATIONS
 from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
+from fastmlp.placement import Seats
 
 # Samples that a thread predicts at a time: what is gathered of them stays in the second-level cache. Measured at
 # 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
@@ -217,7 +218,9 @@ class _Launch:
             return
         others: list[concurrent.futures.Future[object]] = []
         try:
-            others += [self._pool.submit(call) for call in self._calls[1:]]
+            seats = Seats()
+            seats.take()
+            others += [self._pool.submit(_seated, seats, call) for call in self._calls[1:]]
             self._calls[0]()
             for future in others:
                 future.result()
@@ -225,6 +228,11 @@ class _Launch:
             self.error = error
             concurrent.futures.wait(others)
         self.done.set()
+
+
+def _seated(seats: Seats, call: Callable[[], object]) -> None:
+    seats.take()
+    call()
 
 
 class TrainingMemory:
