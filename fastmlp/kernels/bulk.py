@@ -13,7 +13,6 @@ from fastmlp.kernels.compiler import entry_kernel, phase
 from fastmlp.kernels.machine import fetch_add, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
-    clear_constants,
     forward,
     forward_output,
     gather,
@@ -82,9 +81,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     mode = flush_subnormals()
     options = options_record[0]
     block = VECTORS * lanes_of(memory.own)
-    clear_constants(layers, options, memory)
-    if options.sparse:
-        prepare_background(layers, options, data, memory)
+    prepare_background(layers, options, data, memory)
     while load_acquire(team.control, STOP) == 0:
         start = fetch_add(team.control, NEXT, 1) * options.batch_size
         if start >= len(data.order):

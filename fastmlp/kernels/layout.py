@@ -55,7 +55,7 @@ LAYER = np.dtype(
         ("deltas", np.int64),  # offset in the shared memory: a panel
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
-        ("background", np.int64),  # first hidden layer: offset of two rows of ``background``, q and c
+        ("background", np.int64),  # offset of q and c (see ``background``) where ``Memory`` says; 0 above layer 0
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
@@ -176,9 +176,8 @@ class Layout:
         layer["weights"] = self.n_parameters
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)
-        first_hidden = i == 0 and not last
-        layer["background"] = self.n_parameters  # whoever only predicts does not write to the parameters
-        self.n_parameters += 2 * outputs if first_hidden else 0
+        layer["background"] = self.n_parameters
+        self.n_parameters += 0 if last else 2 * outputs
         layer["delta_words"] = -(-outputs // WORD)
         layer["delta_marks"] = self.n_masks
         self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
@@ -189,7 +188,7 @@ class Layout:
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "squares": 2 * int(layer["groups"]),
         }
-        if first_hidden and not self.training:
+        if not last and not self.training:  # whoever only predicts does not write to the parameters
             lengths["background"] = 2 * outputs
         for name, length in lengths.items():
             layer[name] = self.n_shared

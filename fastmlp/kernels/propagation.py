@@ -35,7 +35,7 @@ class Memory(NamedTuple):
     """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
 
     parameters: NDArray[Any]
-    background: NDArray[Any]  # where q and c of the first hidden layer are: the parameters; shared, to predict
+    background: NDArray[Any]  # where q and c of the hidden layers are: the parameters; shared, to predict
     velocities: NDArray[Any]
     sums: NDArray[Any]
     shared: NDArray[Any]
@@ -143,17 +143,17 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
 
 @phase
 def forward_sparse(
-    layer, options, memory, piece, first, last, a, a_start, nonzero, n_start,
-    projections, background, q_start, c_start,
+    layer, options, memory, piece, projections, first, last, a, a_start, nonzero, n_start
 ):  # fmt: skip
     """Pre-activations of some blocks of a hidden layer whose inputs are zero in many places."""
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
+    q_start = layer.background + first * block
     sparse.forward(
         last - first, a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
-        memory.own, projections, background, q_start, c_start,
+        memory.own, projections, memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
     )  # fmt: skip
 
@@ -178,14 +178,10 @@ def forward(layers, i, options, memory, team, piece):
     block = VECTORS * lanes_of(memory.own)
     first, last = owned_blocks(layer.outputs, layer, team)
     skip = skips_zeros(layers, i, options, memory)
-    projections, nothing = projections_start(layers, options), scratch_start(layers, options)
+    projections = projections_start(layers, options)
     if i == 0:
         if skip:
-            q_start = layer.background + first * block
-            forward_sparse(
-                layer, options, memory, piece, first, last, memory.own, 0, memory.nonzero, 0,
-                projections, memory.background, q_start, q_start + layer.outputs * block,
-            )  # fmt: skip
+            forward_sparse(layer, options, memory, piece, projections, first, last, memory.own, 0, memory.nonzero, 0)
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
     else:
@@ -193,8 +189,8 @@ def forward(layers, i, options, memory, team, piece):
         if skip:
             n_start = activation_marks(layer, options, piece)
             forward_sparse(
-                layer, options, memory, piece, first, last, memory.shared, a_start, memory.masks, n_start,
-                projections, memory.own, nothing, nothing,
+                layer, options, memory, piece, projections, first, last,
+                memory.shared, a_start, memory.masks, n_start,
             )  # fmt: skip
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
@@ -242,7 +238,7 @@ def partial_sums(layer, length, piece, group):
 
 @phase
 def clear_constants(layers, options, memory):
-    """Set to zero what stands for the biases and the background of products that have none."""
+    """Set to zero what stands for the biases and the background of ``propagate_gradient``, which has none."""
     block = VECTORS * lanes_of(memory.own)
     for b in range(TRANSPOSED_BLOCKS):
         store(memory.own, scratch_start(layers, options) + b * block, 0, zeros(memory.own, 1, VECTORS))
@@ -250,14 +246,17 @@ def clear_constants(layers, options, memory):
 
 @phase
 def prepare_background(layers, options, data, memory):
-    """Compute q of the first hidden layer from weights for which nothing is kept aside."""
-    layer = layers[0]
+    """Compute q of the first hidden layer from weights for which nothing is kept aside; the others have no q and c."""
     block = VECTORS * lanes_of(memory.own)
-    inputs = layer.inputs * block
-    for b in range(layer.outputs):
-        w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
-        background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
-        store(memory.background, q_start + layer.outputs * block, 0, zeros(memory.background, 1, VECTORS))
+    for i in range(len(layers) - 1):
+        for b in range(2 * layers[i].outputs):
+            store(memory.background, layers[i].background + b * block, 0, zeros(memory.background, 1, VECTORS))
+    if options.sparse:
+        layer = layers[0]
+        inputs = layer.inputs * block
+        for b in range(layer.outputs):
+            w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
+            background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
 
 
 @kernel
