@@ -2,8 +2,14 @@
 
 Every thread runs ``train_batches`` with the same arguments and its own number. With one hidden layer a mini-batch
 needs a single barrier, where the parts of the logits are exchanged; all else is private. Each further hidden layer
-exchanges its activations and its deltas, with a barrier each, and one more lets all weights move: those of a layer
-wait for the barrier after the one that published its deltas, since others read them in between.
+exchanges its activations and, on the way back, one of two things:
+
+- a narrow layer the parts of the gradient of its inputs that come from its blocks of outputs. Only their owner looks at
+  its weights, and moves them while it waits for the others.
+- a wide one its deltas and its weights: each thread forms the gradient of its own units of the layer below, and the
+  weights are moved after the next barrier. That exchanges less, and skips what a ReLU has switched off.
+
+For 784-64-64-10 on two threads, exchanging parts takes @@PARTS@@ less time.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
 another still reads: it can be ahead by less than one piece, as each piece has at least one barrier.
@@ -16,7 +22,7 @@ import numpy as np
 from fastmlp.kernels import background, dense, optimizer, output, sparse
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.layout import MARK, MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.layout import MARK, MICRO_BATCH, NARROW, TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
@@ -37,7 +43,7 @@ from fastmlp.kernels.propagation import (
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add_scaled, lanes_of, load, store
+from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -147,6 +153,43 @@ def propagate_gradient(layers, i, options, memory, team, piece):
                 tile = load(memory.shared, offset, block, ROWS, VECTORS)
                 tile = times_derivative(options.activation, tile, memory.shared, a_start + row * block)
                 store(memory.shared, offset, block, tile)
+
+
+@phase
+def propagate_parts(layers, i, options, memory, team, piece):
+    """The parts of dL/da of the layer below the narrow hidden layer ``i`` that come from its owned blocks."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    square, panel = block * block, options.capacity * block
+    nothing = scratch_start(layers, options)
+    w_start = nothing + TRANSPOSED_BLOCKS * block
+    first, last = owned_blocks(layer.outputs, layer, team)
+    for j in range(first, last):
+        for k in range(layer.inputs):
+            source = layer.weights + (j * layer.inputs + k) * square
+            dense.transpose_square(memory.parameters, source, memory.own, w_start)
+            dense.forward(
+                memory.shared, layer.deltas + j * panel, options.capacity, piece.rows, 1, memory.own, w_start,
+                memory.own, nothing, memory.shared, layer.parts + (j * layer.inputs + k) * panel,
+            )  # fmt: skip
+
+
+@phase
+def collect_parts(layers, i, options, memory, team, piece):
+    """dL/dz of the owned blocks of the layer below the narrow hidden layer ``i``: the parts added, times f'(z)."""
+    layer, below = layers[i], layers[i - 1]
+    block = VECTORS * lanes_of(memory.own)
+    panel = options.capacity * block
+    first, last = owned_blocks(below.outputs, below, team)
+    for b in range(first, last):
+        a_start = activations(below, options, piece, block) + b * panel
+        for row in range(0, piece.rows * block, ROWS * block):
+            start = layer.parts + b * panel + row
+            tile = load(memory.shared, start, block, ROWS, VECTORS)
+            for j in range(1, layer.outputs):
+                tile = add(tile, load(memory.shared, start + j * layer.inputs * panel, block, ROWS, VECTORS))
+            tile = times_derivative(options.activation, tile, memory.shared, a_start + row)
+            store(memory.shared, below.deltas + b * panel + row, block, tile)
 
 
 @phase
@@ -363,17 +406,31 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if not np.isfinite(total):
                 break
             backward_output(layers, options, memory, team, piece, shrink)
-            for i in range(len(layers) - 2, -1, -1):
-                if len(layers) > 2:
-                    if i > 0:
-                        mark_gradient(layers, i, options, memory, team, piece)
-                    since = lap(times, team, BACKWARD, since)
-                    barriers += 1
-                    since = meet(team, barriers, times, since)
-                if i + 1 < len(layers) - 1:
-                    step_hidden(layers, i + 1, options, memory, team, piece, shrink)
-                if i > 0:
+            held = 0  # a wide layer whose weights are to be moved after the next barrier
+            for i in range(len(layers) - 2, 0, -1):
+                narrow = layers[i].outputs <= NARROW
+                if narrow:
+                    propagate_parts(layers, i, options, memory, team, piece)
+                else:
+                    mark_gradient(layers, i, options, memory, team, piece)
+                barriers += 1
+                arrive(team.counters, team.thread, barriers)
+                if narrow:
+                    step_hidden(layers, i, options, memory, team, piece, shrink)
+                since = lap(times, team, BACKWARD, since)
+                since = meet(team, barriers, times, since)
+                if held > 0:
+                    step_hidden(layers, held, options, memory, team, piece, shrink)
+                held = 0 if narrow else i
+                if narrow:
+                    collect_parts(layers, i, options, memory, team, piece)
+                else:
                     propagate_gradient(layers, i, options, memory, team, piece)
+            if held > 0:
+                since = lap(times, team, BACKWARD, since)
+                barriers += 1
+                since = meet(team, barriers, times, since)
+                step_hidden(layers, held, options, memory, team, piece, shrink)
             if len(layers) > 1:
                 step_hidden(layers, 0, options, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)

@@ -40,6 +40,10 @@ MARK = 32
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
 
+# Hidden layers of at most so many blocks of outputs exchange parts of the gradient of their inputs, wider ones their
+# deltas; see ``batch``.
+NARROW = 4
+
 # Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
 TRANSPOSED_BLOCKS = 4
 
@@ -59,6 +63,10 @@ LAYER = np.dtype(
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
+        (
+            "parts",
+            np.int64,
+        ),  # offset in the shared memory: parts of the gradient of the inputs, if narrow
         ("delta_words", np.int64),  # outputs in words of WORD
         ("delta_marks", np.int64),  # offset in the shared masks: which deltas are not zero
     ],
@@ -181,7 +189,9 @@ class Layout:
         layer["delta_words"] = -(-outputs // WORD)
         layer["delta_marks"] = self.n_masks
         self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
+        narrow = i > 0 and not last and outputs // block <= NARROW
         lengths = {
+            "parts": outputs // block * self.rows * inputs if narrow and self.training else 0,
             "activations": 0 if last else 2 * self.rows * outputs,
             "deltas": self.rows * outputs if self.training and not last else 0,
             "transposed": self.rows * inputs if last else 0,
