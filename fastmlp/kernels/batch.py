@@ -28,7 +28,6 @@ from fastmlp.kernels.propagation import (
     Piece,
     activation_marks,
     activations,
-    clear_constants,
     forward,
     forward_output,
     gather,
@@ -43,7 +42,7 @@ from fastmlp.kernels.propagation import (
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store
+from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store, zeros
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -113,6 +112,14 @@ def mark_gradient(layers, i, options, memory, team, piece):
 
 
 @phase
+def clear_biases(layers, options, memory):
+    """Set to zero what stands for the biases in products that have none."""
+    for b in range(TRANSPOSED_BLOCKS):
+        start = scratch_start(layers, options) + b * VECTORS * lanes_of(memory.own)
+        store(memory.own, start, 0, zeros(memory.own, 1, VECTORS))
+
+
+@phase
 def propagate_gradient(layers, i, options, memory, team, piece):
     """dL/dz of the owned blocks of the layer below hidden layer ``i``: ``(dz W^T) f'(z)``.
 
@@ -137,8 +144,7 @@ def propagate_gradient(layers, i, options, memory, team, piece):
             sparse.forward(
                 count, memory.shared, layer.deltas, options.capacity, piece.rows, layer.delta_words,
                 memory.masks, layer.delta_marks, memory.own, w_start, w_gap,
-                memory.own, nothing, memory.own, projections_start(layers, options), memory.own, nothing, nothing,
-                memory.shared, target, panel,
+                memory.own, nothing, memory.shared, target, panel,
             )  # fmt: skip
         else:
             for k in range(count):
@@ -193,16 +199,14 @@ def collect_parts(layers, i, options, memory, team, piece):
 
 
 @phase
-def step_sparse(layer, options, memory, piece, shrink, first, last, a, a_start, nonzero, n_start, together):
-    """The step of the weights of some blocks of a hidden layer whose inputs are zero in many places."""
+def step_sparse(layer, options, memory, piece, shrink, first, last, a, a_start, m_start, together):
+    """The step of the weights of some blocks of a hidden layer whose inputs are marked where they are not zero."""
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
     weights = layer.inputs * block * block
-    sample_words = (piece.samples + MARK - 1) // MARK
-    sparse.mark_samples(nonzero, n_start, options.capacity, layer.words, sample_words, memory.marks)
     sparse.weight_step(
         last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-        piece.samples, layer.inputs * block, memory.marks, layer.words * WORD,
+        piece.samples, layer.inputs * block, memory.marks, m_start, layer.words * WORD,
         memory.shared, layer.deltas + first * panel, panel,
         memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights, together,
     )  # fmt: skip
@@ -275,17 +279,19 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     step_biases(layers, i, options, memory, piece, shrink, first, last)
     if i == 0:
         if skips_zeros(layers, i, options, memory):
-            step_sparse(layer, options, memory, piece, shrink, first, last, memory.own, 0, memory.nonzero, 0, True)
+            step_sparse(layer, options, memory, piece, shrink, first, last, memory.own, 0, 0, True)
         else:
             step_dense(layer, options, memory, piece, shrink, first, last, memory.own, 0)
     else:
         a_start = activations(layers[i - 1], options, piece, VECTORS * lanes_of(memory.own))
         if skips_zeros(layers, i, options, memory):
             n_start = activation_marks(layer, options, piece)
-            step_sparse(
-                layer, options, memory, piece, shrink, first, last, memory.shared, a_start,
-                memory.masks, n_start, False,
+            m_start = layers[0].words * WORD * (options.capacity // MARK)  # behind those of the inputs
+            words = (piece.samples + MARK - 1) // MARK
+            sparse.mark_samples(
+                memory.masks, n_start, options.capacity, layer.words, words, memory.marks, m_start
             )  # fmt: skip
+            step_sparse(layer, options, memory, piece, shrink, first, last, memory.shared, a_start, m_start, False)
         else:
             step_dense(layer, options, memory, piece, shrink, first, last, memory.shared, a_start)
 
@@ -357,7 +363,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     mode = flush_subnormals()
     options = options_record[0]
     barriers, number = 0, 0
-    clear_constants(layers, options, memory)
+    clear_biases(layers, options, memory)
     since = clock()
     step = first_step
     while step < last_step:

@@ -81,7 +81,8 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     mode = flush_subnormals()
     options = options_record[0]
     block = VECTORS * lanes_of(memory.own)
-    prepare_background(layers, options, data, memory)
+    if options.sparse:
+        prepare_background(layers, options, data, memory)
     while load_acquire(team.control, STOP) == 0:
         start = fetch_add(team.control, NEXT, 1) * options.batch_size
         if start >= len(data.order):

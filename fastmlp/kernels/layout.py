@@ -59,7 +59,7 @@ LAYER = np.dtype(
         ("deltas", np.int64),  # offset in the shared memory: a panel
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
-        ("background", np.int64),  # offset of q and c (see ``background``) where ``Memory`` says; 0 above layer 0
+        ("background", np.int64),  # first hidden layer: offset of q and c (see ``background``) where ``Memory`` says
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
@@ -149,7 +149,8 @@ class Layout:
         ``capacity``, padded to whole blocks.
     n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks : int
         Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
-        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32).
+        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32):
+        that of the inputs, then that of one hidden layer.
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -167,7 +168,7 @@ class Layout:
         scratch = TRANSPOSED_BLOCKS * self.block * (1 + widest)
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
         self.n_nonzero = self.words * self.rows
-        self.n_marks = int(self.layers["words"].max()) * WORD * (self.rows // MARK)
+        self.n_marks = (self.words + int(self.layers["words"][1:].max(initial=0))) * WORD * (self.rows // MARK)
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:
@@ -184,8 +185,9 @@ class Layout:
         layer["weights"] = self.n_parameters
         layer["bias"] = self.n_parameters + inputs * outputs
         self.n_parameters += inputs * outputs + round_up(outputs, block)
+        behind_background = i == 0 and not last
         layer["background"] = self.n_parameters
-        self.n_parameters += 0 if last else 2 * outputs
+        self.n_parameters += 2 * outputs if behind_background else 0
         layer["delta_words"] = -(-outputs // WORD)
         layer["delta_marks"] = self.n_masks
         self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
@@ -198,7 +200,7 @@ class Layout:
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "squares": 2 * int(layer["groups"]),
         }
-        if not last and not self.training:  # whoever only predicts does not write to the parameters
+        if behind_background and not self.training:  # whoever only predicts does not write to the parameters
             lengths["background"] = 2 * outputs
         for name, length in lengths.items():
             layer[name] = self.n_shared

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastmlp.kernels import background, dense, output, sparse
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MARK, TRANSPOSED_BLOCKS, WIDE, WORD
+from fastmlp.kernels.layout import MARK, WIDE, WORD
 from fastmlp.kernels.team import share
 from fastmlp.kernels.tile import VECTORS, get, lanes_of, put, store, zeros
 
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
     """The arrays that ``Layout`` describes, and the sums of earlier pieces of a mini-batch."""
 
     parameters: NDArray[Any]
-    background: NDArray[Any]  # where q and c of the hidden layers are: the parameters; shared, to predict
+    background: NDArray[Any]  # where q and c of the first hidden layer are: the parameters; shared, to predict
     velocities: NDArray[Any]
     sums: NDArray[Any]
     shared: NDArray[Any]
@@ -87,7 +87,7 @@ def activations(layer, options, piece, block):
 
 @phase
 def gather(layers, options, data, memory, team, piece):
-    """Standardise the samples of a piece, for the blocks of inputs that this thread needs."""
+    """Standardise the samples of a piece, for the blocks of inputs that this thread needs; mark what is not zero."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
@@ -96,6 +96,7 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
             options.words, memory.own, options.capacity, memory.nonzero,
         )  # fmt: skip
+        sparse.mark_samples(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks, 0)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -142,18 +143,32 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
 
 
 @phase
-def forward_sparse(
-    layer, options, memory, piece, projections, first, last, a, a_start, nonzero, n_start
-):  # fmt: skip
-    """Pre-activations of some blocks of a hidden layer whose inputs are zero in many places."""
+def forward_inputs(layers, options, memory, piece, first, last):
+    """Pre-activations of some blocks of the first hidden layer, from inputs with a background."""
+    layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
     q_start = layer.background + first * block
-    sparse.forward(
-        last - first, a, a_start, options.capacity, piece.rows, layer.words, nonzero, n_start,
+    sparse.forward_inputs(
+        last - first, memory.own, 0, options.capacity, piece.samples, piece.rows, layer.inputs * block,
+        memory.marks, 0, layer.words * WORD,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
-        memory.own, projections, memory.background, q_start, q_start + layer.outputs * block,
+        memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
+        memory.shared, activations(layer, options, piece, block) + first * panel, panel,
+    )  # fmt: skip
+
+
+@phase
+def forward_rectified(layer, options, memory, piece, first, last, a_start):
+    """Pre-activations of some blocks of a hidden layer, from those inputs that a ReLU has left on."""
+    block = VECTORS * lanes_of(memory.own)
+    weights = layer.inputs * block * block
+    panel = options.capacity * block
+    sparse.forward(
+        last - first, memory.shared, a_start, options.capacity, piece.rows, layer.words,
+        memory.masks, activation_marks(layer, options, piece),
+        memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
     )  # fmt: skip
 
@@ -178,20 +193,15 @@ def forward(layers, i, options, memory, team, piece):
     block = VECTORS * lanes_of(memory.own)
     first, last = owned_blocks(layer.outputs, layer, team)
     skip = skips_zeros(layers, i, options, memory)
-    projections = projections_start(layers, options)
     if i == 0:
         if skip:
-            forward_sparse(layer, options, memory, piece, projections, first, last, memory.own, 0, memory.nonzero, 0)
+            forward_inputs(layers, options, memory, piece, first, last)
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
     else:
         a_start = activations(layers[i - 1], options, piece, block)
         if skip:
-            n_start = activation_marks(layer, options, piece)
-            forward_sparse(
-                layer, options, memory, piece, projections, first, last,
-                memory.shared, a_start, memory.masks, n_start,
-            )  # fmt: skip
+            forward_rectified(layer, options, memory, piece, first, last, a_start)
         else:
             forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
     z_start = activations(layer, options, piece, block)
@@ -237,26 +247,15 @@ def partial_sums(layer, length, piece, group):
 
 
 @phase
-def clear_constants(layers, options, memory):
-    """Set to zero what stands for the biases and the background of ``propagate_gradient``, which has none."""
-    block = VECTORS * lanes_of(memory.own)
-    for b in range(TRANSPOSED_BLOCKS):
-        store(memory.own, scratch_start(layers, options) + b * block, 0, zeros(memory.own, 1, VECTORS))
-
-
-@phase
 def prepare_background(layers, options, data, memory):
-    """Compute q of the first hidden layer from weights for which nothing is kept aside; the others have no q and c."""
+    """Compute q of the first hidden layer from weights for which nothing is kept aside."""
+    layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
-    for i in range(len(layers) - 1):
-        for b in range(2 * layers[i].outputs):
-            store(memory.background, layers[i].background + b * block, 0, zeros(memory.background, 1, VECTORS))
-    if options.sparse:
-        layer = layers[0]
-        inputs = layer.inputs * block
-        for b in range(layer.outputs):
-            w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
-            background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
+    inputs = layer.inputs * block
+    for b in range(layer.outputs):
+        w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
+        background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
+        store(memory.background, q_start + layer.outputs * block, 0, zeros(memory.background, 1, VECTORS))
 
 
 @kernel

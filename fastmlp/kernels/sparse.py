@@ -19,6 +19,7 @@ from fastmlp.kernels.layout import MARK, WORD
 from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     VECTORS,
+    accumulate_rows,
     add,
     clear_marks,
     get,
@@ -60,7 +61,7 @@ def mark_block(a, start, samples, rows, nonzero, n_start, capacity, b):
 
 
 @phase
-def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
+def mark_samples(nonzero, n_start, capacity, words, sample_words, marks, m_start):
     """Which samples have a non-zero value at each input: the bits of ``nonzero``, transposed.
 
     Parameters
@@ -72,11 +73,12 @@ def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
     sample_words : int
         Number of masks of ``MARK`` samples.
     marks : uint32 (flat), overwritten
-        ``[sample_words][words * WORD]``: bit r of a mask stands for sample r of its range.
+        ``[sample_words][words * WORD]`` at ``m_start``: bit r of a mask stands for sample r of its range.
     """
     for word in range(sample_words):
         for k in range(words):
-            transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, (word * words + k) * WORD)
+            target = m_start + (word * words + k) * WORD
+            transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, target)
 
 
 @kernel
@@ -89,11 +91,21 @@ def union(masks, start, count):
 
 
 @kernel
-def any_marked(marks, words, marked, start, count):
-    """Whether a mask of any sample is set for ``count`` neighbouring inputs."""
+def marked_samples(marks, m_start, words, marked, word, i, count):
+    """Which samples of masks ``word`` and ``word + 1`` are not zero at any of ``count`` inputs from input ``i`` on."""
+    start = m_start + word * marked + i
     bits = union(marks, start, count)
-    for word in range(1, words):
-        bits |= union(marks, word * marked + start, count)
+    if word + 1 < words:
+        bits |= union(marks, start + marked, count) << np.uint64(MARK)
+    return bits
+
+
+@kernel
+def any_marked(marks, m_start, words, marked, i, count):
+    """Whether any sample is not zero at any of ``count`` inputs from input ``i`` on."""
+    bits = np.uint64(0)
+    for word in range(0, words, 2):
+        bits |= marked_samples(marks, m_start, words, marked, word, i, count)
     return bits != 0
 
 
@@ -102,10 +114,9 @@ def _forward(group, blocks):
 
     @phase
     def forward_tiles(
-        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start,
-        projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+        a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start, z, z_start, z_gap
     ):  # fmt: skip
-        """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs.
+        """``z = a W + bias`` for ``blocks`` blocks of outputs, walking over the inputs of each sample.
 
         Parameters
         ----------
@@ -121,9 +132,6 @@ def _forward(group, blocks):
             Blocks of weights ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``.
         bias : float (flat)
             Biases of all blocks, ``[blocks * BLOCK]`` at ``b_start``.
-        projections, background : float (flat)
-            p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``: what the
-            background contributes, see there.
         z : float (flat), overwritten
             Blocks ``[rows][BLOCK]`` at ``z_start`` and then every ``z_gap``.
         """
@@ -133,8 +141,6 @@ def _forward(group, blocks):
             for row in range(0, rows, group):
                 if first == 0:
                     tile = load_blocks(bias, b_start, 0, block, group, blocks)
-                    tile = add(tile, load_blocks(background, q_start, 0, block, group, blocks))
-                    tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
                 else:
                     tile = load_blocks(z, z_start + row * block, block, z_gap, group, blocks)
                 for k in range(first, last):
@@ -156,17 +162,15 @@ _forward_one, _forward_two, _forward_four = _forward(4, 1), _forward(2, 2), _for
 
 @phase
 def forward(
-    n_blocks, a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start,
-    projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+    n_blocks, a, a_start, capacity, rows, words, nonzero, n_start, w, w_start, w_gap, bias, b_start, z, z_start, z_gap
 ):  # fmt: skip
-    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above."""
+    """``z = a W + bias`` for any number of blocks of outputs, otherwise as above."""
     block = VECTORS * lanes_of(z)
     b = 0
     while b < n_blocks:
         arguments = (
             a, a_start, capacity, rows, words, nonzero, n_start, w, w_start + b * w_gap, w_gap,
-            bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
-            z, z_start + b * z_gap, z_gap,
+            bias, b_start + b * block, z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 4:
             _forward_four(*arguments)
@@ -179,13 +183,91 @@ def forward(
             b += 1
 
 
+def _forward_inputs(granule, blocks):
+    """Make the kernel for ``granule`` neighbouring inputs and some neighbouring blocks of outputs."""
+
+    @phase
+    def forward_granules(
+        a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start, w_gap, bias, b_start,
+        projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+    ):  # fmt: skip
+        """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs, walking over the samples of each input.
+
+        The weights of a few inputs are in registers while the samples pass that are not zero there. Neighbouring pixels
+        are zero together more often than pixels of different samples. Against ``forward_tiles`` with the same number of
+        accumulators, all else equal: @@GRANULES@@
+
+        Parameters
+        ----------
+        a, a_start, capacity, w, w_start, w_gap, bias, b_start, z, z_start, z_gap
+            As in ``forward_tiles``.
+        samples, rows : int
+            Samples, and rows of ``z`` to fill; those after the samples become what an empty sample gives.
+        inputs : int
+            Number of inputs, a multiple of BLOCK.
+        marks : uint32 (flat)
+            From ``mark_samples``, at ``m_start``, for ``marked`` inputs.
+        projections, background : float (flat)
+            p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``; see
+            ``background``.
+        """
+        block = VECTORS * lanes_of(z)
+        for row in range(rows):
+            tile = load_blocks(bias, b_start, 0, block, 1, blocks)
+            tile = add(tile, load_blocks(background, q_start, 0, block, 1, blocks))
+            tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
+            store_blocks(z, z_start + row * block, 0, z_gap, tile)
+        words = (samples + MARK - 1) // MARK
+        for word in range(0, words, 2):
+            for i in range(0, inputs, granule):
+                bits = marked_samples(marks, m_start, words, marked, word, i, granule)
+                if bits == 0:
+                    continue
+                weights = load_blocks(w, w_start + i * block, block, w_gap, granule, blocks)
+                a_offset = a_start + i // block * capacity * block + i % block
+                while bits != 0:
+                    row = MARK * word + count_trailing_zeros(bits)
+                    bits &= bits - ONE
+                    z_offset = z_start + row * block
+                    tile = load_blocks(z, z_offset, 0, z_gap, 1, blocks)
+                    tile = accumulate_rows(tile, a, a_offset + row * block, weights)
+                    store_blocks(z, z_offset, 0, z_gap, tile)
+
+    return forward_granules
+
+
+_inputs_one, _inputs_two = _forward_inputs(4, 1), _forward_inputs(2, 2)
+
+
+@phase
+def forward_inputs(
+    n_blocks, a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start, w_gap, bias, b_start,
+    projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+):  # fmt: skip
+    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above."""
+    block = VECTORS * lanes_of(z)
+    b = 0
+    while b < n_blocks:
+        arguments = (
+            a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start + b * w_gap, w_gap,
+            bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
+            z, z_start + b * z_gap, z_gap,
+        )  # fmt: skip
+        if n_blocks - b >= 2:  # four at a time take 20 % longer: 1024 units, two threads
+            _inputs_two(*arguments)
+            b += 2
+        else:
+            _inputs_one(*arguments)
+            b += 1
+
+
 def _weight_step(granule, blocks):
     """Make the kernel for tiles of ``granule`` inputs and some neighbouring blocks of outputs."""
     vectors = blocks * VECTORS
 
     @phase
     def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -200,8 +282,8 @@ def _weight_step(granule, blocks):
             Rows in use, any number.
         inputs : int
             Number of inputs, a multiple of BLOCK.
-        marks, marked : uint32 (flat), int
-            From ``mark_samples``, for so many inputs.
+        marks : uint32 (flat)
+            From ``mark_samples``, at ``m_start``, for ``marked`` inputs.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -213,15 +295,13 @@ def _weight_step(granule, blocks):
         # with nothing to add, these rules leave the weights or the sums as they are
         idle = (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
         for i in range(0, inputs, granule):
-            if idle and not any_marked(marks, words, marked, i, granule):
+            if idle and not any_marked(marks, m_start, words, marked, i, granule):
                 continue
             offset = w_start + i * block
             a_offset = a_start + i // block * capacity * block + i % block
             tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
             for word in range(0, words, 2):
-                bits = union(marks, word * marked + i, granule)
-                if word + 1 < words:
-                    bits |= union(marks, (word + 1) * marked + i, granule) << np.uint64(MARK)
+                bits = marked_samples(marks, m_start, words, marked, word, i, granule)
                 while bits != 0:
                     row = MARK * word + count_trailing_zeros(bits)
                     bits &= bits - ONE
@@ -236,7 +316,7 @@ _step_one, _step_two, _step_four = _weight_step(4, 1), _weight_step(2, 2), _weig
 
 @phase
 def weight_step(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap, together,
 ):  # fmt: skip
     """One step for any number of blocks of weights, otherwise as above.
@@ -246,7 +326,7 @@ def weight_step(
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, marked,
+            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         # 13 % more time with four blocks of the first layer
