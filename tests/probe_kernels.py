@@ -73,7 +73,7 @@ def element_wise(a, b, factor, out, size):
 
 
 @entry_kernel
-def reductions(a, b, bytes_, out, numbers, bits):
+def reductions(a, b, bytes_, out, numbers, bits, masks):
     """Products, sums, transposition, conversion and masks, of tiles of several shapes."""
     block = VECTORS * lanes_of(a)
     t = tile.load(a, START, STRIDE, ROWS, VECTORS)
@@ -90,9 +90,12 @@ def reductions(a, b, bytes_, out, numbers, bits):
     numbers[2] = lanes
     numbers[3] = tile.get(a, 17)
     tile.put(numbers, 4, a[18])
-    bits[0] = tile.nonzero_bits(a, a, START)
-    bits[1] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
-    bits[2] = count_trailing_zeros(np.uint64(0b101000))
+    tile.mark_nonzero(a, a, START, masks, 1, block)
+    tile.mark_nonzero(a, bytes_, 0, masks, 2, 0)
+    tile.mark_nonzero(a, a, START, masks, 3, 0)
+    tile.clear_marks(a, masks, 3, 0)
+    bits[0] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
+    bits[1] = count_trailing_zeros(np.uint64(0b101000))
 
 
 @entry_kernel

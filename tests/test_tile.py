@@ -19,6 +19,7 @@ from tests.small_data import Array
 DTYPES = ("float32", "float64")
 
 FACTOR = 0.3
+ALL = 2**64 - 1
 
 
 def expected_results(x: Array, y: Array) -> dict[str, Array]:
@@ -107,8 +108,9 @@ class Reductions:
         self.bytes = np.arange(len(self.a)).astype(np.uint8)
         size = ROWS * self.block
         out = np.full(5 * size + self.lanes**2, -7.0, dtype)
-        self.numbers, self.bits = np.zeros(5, dtype), np.zeros(3, np.uint64)
-        arguments = self.a, self.b, self.bytes, out, self.numbers, self.bits
+        self.numbers, self.bits = np.zeros(5, dtype), np.zeros(2, np.uint64)
+        self.masks = np.full(5, ALL, np.uint64)
+        arguments = self.a, self.b, self.bytes, out, self.numbers, self.bits, self.masks
         probe_kernels.run(probe_kernels.reductions, *arguments)
         self.results = out[: 5 * size].reshape(5, ROWS, self.block)
         self.transposed = out[5 * size :].reshape(self.lanes, self.lanes)
@@ -181,24 +183,30 @@ def test_transpose(reduced: Reductions) -> None:
 def test_nonzero_bits(reduced: Reductions) -> None:
     """Zeros of both signs count as zero."""
     expected = sum(1 << i for i, value in enumerate(reduced.tile[0]) if value != 0)
-    assert reduced.bits[0] == expected
     assert expected.bit_count() == reduced.block - 3
+    others = ALL - (2**reduced.block - 1 << reduced.block)
+    assert reduced.masks[1] == others | expected << reduced.block
+    of_bytes = sum(1 << i for i, value in enumerate(reduced.bytes[: reduced.block]) if value != 0)
+    assert reduced.masks[2] == ALL - (2**reduced.block - 1) | of_bytes
+    assert reduced.masks[3] == ALL - (2**reduced.block - 1), "cleared"
+    assert reduced.masks[[0, 4]].tolist() == [ALL, ALL]
 
 
 def test_nonzero_bits_counts_nan(reduced: Reductions) -> None:
     a = np.zeros_like(reduced.a)
     a[START + 1] = np.nan
-    bits = np.zeros(3, np.uint64)
+    masks = np.zeros(5, np.uint64)
     arguments = (
         a,
         reduced.b,
         reduced.bytes,
         np.zeros(50_000, a.dtype),
         np.zeros(5, a.dtype),
-        bits,
+        np.zeros(2, np.uint64),
+        masks,
     )
     probe_kernels.run(probe_kernels.reductions, *arguments)
-    assert bits[0] == 0b10
+    assert masks[1] == 0b10 << reduced.block
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -206,7 +214,7 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     a, b = operands(dtype)
     block = width(dtype)
     out = np.full(20 * block, -7.0, dtype)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint32), np.zeros(40, np.uint32))
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), np.zeros(80, np.uint32))
     x, y = (np.concatenate([rows_of(array[GAP * i :], 3, block) for i in range(2)], axis=1) for array in (a, b))
     loaded, loaded_like, stepped = out[: 18 * block].reshape(3, 3, 2 * block)
     np.testing.assert_array_equal(loaded, x)
@@ -221,19 +229,19 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
 
 def test_transpose_bits() -> None:
     a, b = operands("float32")
-    words = np.random.default_rng(2).integers(0, 2**32, 40, dtype=np.uint64).astype(np.uint32)
-    masks = np.full(40, 7, np.uint32)
+    words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
+    masks = np.full(80, 7, np.uint32)
     probe_kernels.run(probe_kernels.blocks_and_bits, a, b, np.zeros(20 * width("float32"), np.float32), words, masks)
-    expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(32)]
-    assert masks[5:37].tolist() == expected
-    assert masks[:5].tolist() + masks[37:].tolist() == [7] * 8
+    expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(64)]
+    assert masks[5:69].tolist() == expected
+    assert masks[:5].tolist() + masks[69:].tolist() == [7] * 16
 
 
 def test_scalars(reduced: Reductions) -> None:
     assert reduced.numbers[2] == reduced.lanes
     assert reduced.numbers[3] == reduced.a[17]
     assert reduced.numbers[4] == reduced.a[18]
-    assert reduced.bits[1:].tolist() == [63, 3]
+    assert reduced.bits.tolist() == [63, 3]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -36,7 +36,7 @@ from fastmlp.kernels.propagation import (
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store
+from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store, zeros
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -115,8 +115,10 @@ def propagate_gradient(layers, i, options, memory, team, piece):
     layer, below = layers[i], layers[i - 1]
     block = VECTORS * lanes_of(memory.own)
     square, panel = block * block, options.capacity * block
-    zeros = scratch_start(layers, options)
-    w_start, w_gap = zeros + TRANSPOSED_BLOCKS * block, layer.outputs * square
+    nothing = scratch_start(layers, options)  # instead of biases
+    for k in range(TRANSPOSED_BLOCKS):
+        store(memory.own, nothing + k * block, 0, zeros(memory.own, 1, VECTORS))
+    w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, layer.outputs * square
     skip = rectified(layer.inputs, options, memory)
     first, last = owned_blocks(below.outputs, below, team)
     for b in range(first, last, TRANSPOSED_BLOCKS):
@@ -130,13 +132,13 @@ def propagate_gradient(layers, i, options, memory, team, piece):
             sparse.forward(
                 count, memory.shared, layer.deltas, options.capacity, piece.rows, layer.delta_words,
                 memory.masks, layer.delta_marks, memory.own, w_start, w_gap,
-                memory.own, zeros, memory.own, zeros, memory.shared, target, panel,
+                memory.own, nothing, memory.own, nothing, memory.shared, target, panel,
             )  # fmt: skip
         else:
             for k in range(count):
                 dense.forward(
                     memory.shared, layer.deltas, options.capacity, piece.rows, layer.outputs,
-                    memory.own, w_start + k * w_gap, memory.own, zeros, memory.shared, target + k * panel,
+                    memory.own, w_start + k * w_gap, memory.own, nothing, memory.shared, target + k * panel,
                 )  # fmt: skip
         for k in range(count):
             a_start = activations(below, options, piece, block) + (b + k) * panel
@@ -272,8 +274,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     mode = flush_subnormals()
     options = options_record[0]
     barriers, number = 0, 0
-    if options.sparse and len(layers) > 1:
-        prepare_background(layers, options, data, memory, team)
+    prepare_background(layers, options, data, memory, team)
     since = clock()
     step = first_step
     while step < last_step:

@@ -81,8 +81,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     mode = flush_subnormals()
     options = options_record[0]
     block = VECTORS * lanes_of(memory.own)
-    if len(layers) > 1 and options.sparse:
-        prepare_background(layers, options, data, memory, team)
+    prepare_background(layers, options, data, memory, team)
     while load_acquire(team.control, STOP) == 0:
         start = fetch_add(team.control, NEXT, 1) * options.batch_size
         if start >= len(data.order):

@@ -16,7 +16,7 @@ from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import MARK, WIDE, WORD
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import VECTORS, lanes_of
+from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
 
 
 class Data(NamedTuple):
@@ -224,20 +224,19 @@ def partial_sums(layer, length, piece, group):
 
 @phase
 def prepare_background(layers, options, data, memory, team):
-    """What the background contributes to each owned unit of the first hidden layer, from the weights as they are."""
-    layer = layers[0]
+    """What the background contributes to each owned unit, from the weights as they are: nothing above layer 0."""
     block = VECTORS * lanes_of(memory.own)
-    first, last = owned_blocks(layer.outputs, layer, team)
-    for b in range(first, last):
-        w_start = layer.weights + b * layer.inputs * block * block
-        background.background_constant(
-            layer.inputs * block,
-            data.beta,
-            memory.parameters,
-            w_start,
-            memory.shared,
-            layer.background + b * block,
-        )
+    for i in range(len(layers) - 1):
+        layer = layers[i]
+        first, last = owned_blocks(layer.outputs, layer, team)
+        for b in range(first, last):
+            start = layer.background + b * block
+            if i == 0 and options.sparse:
+                inputs = layer.inputs * block
+                w_start = layer.weights + b * inputs * block
+                background.background_constant(inputs, data.beta, memory.parameters, w_start, memory.shared, start)
+            else:
+                store(memory.shared, start, 0, zeros(memory.shared, 1, VECTORS))
 
 
 @kernel
