@@ -154,7 +154,8 @@ def _chosen(ctx: click.Context, only: str | None, file: Path | None) -> dict[str
     try:
         return choose(words, experiments)
     except ExperimentError as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--only") from error
+        hint = "; a file given to --experiments adds some" if "own" in words and file is None else ""
+        raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--only") from error
 
 
 def _list(experiments: Mapping[str, Experiment], *, as_json: bool) -> None:
