@@ -232,6 +232,6 @@ def test_spread_and_steps_in_words() -> None:
 
 def test_how_trainings_ended_in_words() -> None:
     stopped, diverged = record(status="stopped early"), record(seed=1, status="diverged")
-    assert stops([stopped]) == "Early stopping ended 1 of 1 seed, after 6.0 epochs."
-    assert "1 of 2 seeds diverged" in stops([stopped, diverged])
+    assert stops([stopped]) == "Early stopping ended 1 of 1 training, after 6.0 epochs."
+    assert "1 of 2 trainings diverged" in stops([stopped, diverged])
     assert stops([record()]) == "Early stopping did not occur in 6 epochs."

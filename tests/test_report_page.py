@@ -25,7 +25,7 @@ from fastmlp.report.experiment_file import read_experiments
 from fastmlp.report.experiments import EXPERIMENTS, Experiment
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.judgement import judge
-from fastmlp.report.markup import join, tag
+from fastmlp.report.markup import join, table, tag
 from fastmlp.report.mathml import formula
 from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_mosaic
 from fastmlp.report.plan import Plan
@@ -137,6 +137,11 @@ def test_what_users_write_is_text(made: Made) -> None:
         assert "<script" not in path.read_text()
 
 
+def test_a_table_has_a_row_of_headers_or_none() -> None:
+    assert "<thead><tr>" in table(("a", "b"), [("1", "2")])
+    assert "<thead>" not in table((), [("1", "2")])
+
+
 def test_elements_escape_what_is_no_element() -> None:
     assert (
         tag("p", "a<b", 3, None, ["c&d", tag("b", "e")], class_='"') == '<p class="&quot;">a&lt;b3c&amp;d<b>e</b></p>'
@@ -180,7 +185,7 @@ def test_all_parts_of_the_assignment_are_there(made: Made) -> None:
         "The original's sum, 55,050, is right",
         "784·64 + 64 + 9·(64·64 + 64) + 64·10 + 10 = 88,330",
         "785·64 + 64 + (64·64 + 64)·9 + 64·10 + 64 = 88,448. That is 118 too many",
-        "Early stopping ended 1 of 2 seeds, after 6.0 epochs.",
+        "Early stopping ended 1 of 2 trainings, after 6.0 epochs.",
         "2.5·10⁻⁸ ✓",
         "2.0·10⁻³ ✗",
         "It took 2 min 03 s.",
@@ -215,7 +220,11 @@ def test_verdicts_are_told_with_interval_and_reason(made: Made) -> None:
         assert verdict.sentence in text
         assert verdict.claim.measure.definition in text
         assert verdict.effect is not None
+        assert typographic(verdict.claim.remark) in text
     assert text.count("95 % interval") >= 9
+    assert "Network: two-layers. The gap is" in text, "there is nothing that it is compared with"
+    assert "Compared: units-32 against all-tricks. A best validation accuracy" in text
+    assert "How much lower the best validation loss is than with two layers: +" in text
 
 
 def test_experiments_say_what_came_of_the_claims_about_them(made: Made) -> None:
@@ -297,7 +306,7 @@ def test_a_report_of_diverged_trainings(tmp_path: Path) -> None:
     ]  # fmt: skip
     build_report(plan, dataset, Results(results.trainings | {"default": lost}, results.gradients))
     text = words((plan.folder / "index.html").read_text(encoding="utf-8"))
-    assert "2 of 2 seeds diverged" in text
+    assert "2 of 2 trainings diverged" in text
     assert "default diverged with seed 0, so there is nothing to compare." in text
 
 
@@ -448,6 +457,20 @@ def test_curves_of_a_comparison_can_be_told_apart() -> None:
     names = list(EXPERIMENTS)[:9]
     (axes,) = figures.comparison_figure({name: [record(name)] for name in names}, "validation_loss").axes
     assert len({line.get_color() for line in axes.lines}) == 9
+
+
+def test_an_experiment_has_the_same_colour_in_all_comparisons(made: Made) -> None:
+    colours: dict[str, set[str]] = {}
+    for group in ("task3", "task4", "chain"):
+        drawing = made.findings.drawings[f"{group}-validation-loss"]
+        legend = re.findall(
+            r"stroke: (#[0-9a-f]{6})[^>]*/>\s*</g>\s*<g[^>]*>\s*<text[^>]*>([a-z0-9-]+)</text>", drawing
+        )
+        for colour, name in legend:
+            colours.setdefault(name, set()).add(colour)
+        assert len({colour for colour, _ in legend}) == len(legend)
+    assert colours.keys() == EXPERIMENTS.keys()
+    assert {name for name, some in colours.items() if len(some) > 1} == set()
 
 
 def test_a_comparison_is_fainter_where_seeds_have_stopped() -> None:

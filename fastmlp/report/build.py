@@ -95,11 +95,12 @@ def _drawings(findings: Findings) -> dict[str, Callable[[], Figure]]:
         records = findings.records(name)
         drawings[f"{name}-loss"] = lambda records=records: figures.loss_figure(records)  # type: ignore[misc]
         drawings[f"{name}-accuracy"] = lambda records=records: figures.accuracy_figure(records)  # type: ignore[misc]
+    order = list(plan.experiments)
     for group, experiments in _groups(findings).items():
-        together = {_short(experiment): findings.records(name) for name, experiment in experiments.items()}
+        together = {name: findings.records(name) for name in experiments}
         for quantity in ("loss", "accuracy"):
             drawings[f"{group}-validation-{quantity}"] = lambda together=together, quantity=quantity: (  # type: ignore[misc]
-                figures.comparison_figure(together, f"validation_{quantity}")
+                figures.comparison_figure(together, f"validation_{quantity}", order)
             )
     return drawings
 
@@ -112,10 +113,6 @@ def _groups(findings: Findings) -> Mapping[str, Mapping[str, Experiment]]:
 
 
 _MOST_CURVES = 12
-
-
-def _short(experiment: Experiment) -> str:
-    return experiment.name
 
 
 def _background(plan: Plan, dataset: Dataset, speed_up: SpeedUp | None) -> dict[str, Any]:

@@ -74,8 +74,11 @@ def section(identifier: str, title: str, *children: Content) -> Markup:
 
 
 def table(header: Sequence[Content], rows: Iterable[Sequence[Content]], class_: str = "") -> Markup:
-    """Make a table whose first column names the row; it scrolls by itself where it is wider than the page."""
-    head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
+    """Make a table whose first column names the row; it scrolls by itself where it is wider than the page.
+
+    Without a header there is no row for it.
+    """
+    head = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in header))) if header else None
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    whole = tag("table", tag("thead", head), tag("tbody", *body))
+    whole = tag("table", head, tag("tbody", *body))
     return tag("div", whole, class_=f"wide {class_}".strip(), tabindex=0, role="region", aria_label="table")

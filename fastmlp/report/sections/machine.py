@@ -33,13 +33,13 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
         ("System", f"{machine['system']}, {machine['architecture']}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Data", f"{background['data']['name']}, SHA-256 {background['data']['fingerprint'][:16]}…"),
-        ("Made", background["finished"]),
+        ("Made", background["finished"].replace("T", " ").replace("+00:00", " UTC")),
     ]
     return section(
         "machine",
         "Speed and machine",
         *parts,
-        table(("", ""), rows),
+        table((), rows),
         tag("h3", "Doing it again"),
         listing(command_line(findings.plan, baseline=findings.speed_up is not None)),
         paragraph(

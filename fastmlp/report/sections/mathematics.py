@@ -55,21 +55,23 @@ SINGLE = (
 BATCH = (
     Equation(
         "Forward, layer by layer; X has a row per image. The first layer skips pixels that are 0: with "
-        "x = β + s, where s is 0 for them, the product with β is the same for all images.",
+        "x = β + s, where s is 0 for them, the product with β is the same for all images. Later layers skip, where "
+        "it pays, units that a ReLU has set to 0.",
         ("Z = X W + b", "A = f ( Z )", "X W + b = S W + ( beta W + b )"),
-        ("dense.forward", "sparse.forward", "activation.activate"),
+        ("dense.forward", "sparse.forward", "background.background_constant", "activation.activate"),
     ),
     Equation(
-        "Logits, softmax and the mean cross-entropy of the B images, y being the labels as unit vectors. The largest "
-        "logit is subtracted first, so that nothing overflows.",
-        ("P = softmax ( A W + b )", "L = - frac{1}{B} sum_n log p_{n , y_n}"),
+        "Logits, softmax and the mean cross-entropy of the B images n. Y has the labels as rows: 1 for the class of "
+        "the image, 0 for the others. The largest logit is subtracted first, so that nothing overflows.",
+        ("P = softmax ( A W + b )", "L = - frac{1}{B} sum_n sum_k y_{n k} log p_{n k}"),
         ("output.partial_logits", "output.softmax", "output.cross_entropy"),
     ),
     Equation(
-        "Softmax and cross-entropy together have a simple derivative. The kernel multiplies it by −α/B at once, "
-        "so that all sums below are already steps.",
-        ("delta_k = p_k - y_k",),
-        ("output.cross_entropy",),
+        "Softmax and cross-entropy together have a simple derivative. Each row of Δ is the δ of one image; the mean "
+        "over the batch brings in the 1/B below. The kernels multiply by −α/B at once, so that all sums below are "
+        "already steps.",
+        ("Delta_k = P - Y",),
+        ("output.softmax", "output.cross_entropy"),
     ),
     Equation(
         "Back to the last hidden layer, and from each hidden layer to the one below; f′ is computed from the "
