@@ -244,9 +244,13 @@ def test_a_run_killed_while_it_writes_the_report_can_be_resumed(tmp_path: Path, 
     process.kill()
     process.wait()
     assert not (output / "index.html").exists(), "the page comes last"
+    remains = [output / "figures" / ".default-loss.svg.0123abcd.tmp", output / ".index.html.0123abcd.tmp"]
+    for path in (*remains, output / ".mine.tmp"):
+        path.touch()
     resumed = reproduce(*arguments, "--only", "default,momentum", "--output", output, "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert "5 of 5 results are there already" in resumed.stderr
+    assert [path.name for path in output.glob("**/.*")] == [".mine.tmp"]
     assert (output / "index.html").read_text(encoding="utf-8").endswith("</html>\n")
 
 

@@ -223,7 +223,7 @@ def _run(
     from fastmlp.report import runner
 
     try:
-        runner.claim_folder(plan.folder, force=force, resume=resume)
+        lock = runner.claim_folder(plan.folder, force=force, resume=resume)
     except RunFolderError as error:
         hint = "; use --resume to go on with it, --force to replace it" if "not empty" in str(error) else ""
         raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
@@ -243,6 +243,8 @@ def _run(
                 done, count = display.progress
                 note(f"interrupted; {done} of {count} results are kept: go on with --resume")
             ctx.exit(INTERRUPTED)
+        finally:
+            lock.release()
 
 
 def _compare(plan: Plan, dataset: Dataset, *, quiet: bool) -> SpeedUp:

@@ -24,6 +24,8 @@ from fastmlp.runs import replacing
 from fastmlp.system import machine, versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from fastmlp.datasets import Dataset
@@ -64,6 +66,7 @@ def build_report(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FastmlpError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
+    _remove_remains(plan.folder)
     for name, draw in _drawings(findings).items():
         findings.drawings[name] = write_figure(draw(), folder, name)
     if dataset.image_shape is not None:
@@ -76,6 +79,13 @@ def build_report(
     with replacing(plan.folder / PAGE) as temporary:
         temporary.write_text(render(findings, background), encoding="utf-8")
     return findings
+
+
+def _remove_remains(folder: Path) -> None:
+    """Delete what a run left half-written that was killed while it wrote the report."""
+    for pattern in (f"{FIGURES}/.*.svg", f"{FIGURES}/.*.png", f".{PAGE}", ".results.csv", ".results.json"):
+        for path in folder.glob(f"{pattern}.{'[0-9a-f]' * 8}.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _shown_networks(plan: Plan, dataset: Dataset, results: Results) -> dict[str, Network]:
