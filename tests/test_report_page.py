@@ -100,6 +100,11 @@ def words(page: str) -> str:
     return " ".join("".join(parse(page).text).split())
 
 
+def shown(text: str) -> str:
+    """How `words` returns a text of the command line."""
+    return " ".join(typographic(text).split())
+
+
 # The page as a document
 
 
@@ -220,7 +225,7 @@ def test_verdicts_are_told_with_interval_and_reason(made: Made) -> None:
         assert verdict.sentence in text
         assert verdict.claim.measure.definition in text
         assert verdict.effect is not None
-        assert typographic(verdict.claim.remark) in text
+        assert shown(verdict.claim.remark) in text
     assert text.count("95 % interval") >= 9
     assert "Network: two-layers. The gap is" in text, "there is nothing that it is compared with"
     assert "Compared: units-32 against all-tricks. A best validation accuracy" in text
@@ -230,7 +235,7 @@ def test_verdicts_are_told_with_interval_and_reason(made: Made) -> None:
 def test_experiments_say_what_came_of_the_claims_about_them(made: Made) -> None:
     text = words(made.page)
     for verdict in made.findings.verdicts:
-        told = f"Claim {verdict.claim.number}: {typographic(verdict.claim.statement)}"
+        told = f"Claim {verdict.claim.number}: {shown(verdict.claim.statement)}"
         at = text.index(told) + len(told)
         assert verdict.verdict in text[at : at + 20]
 
@@ -369,6 +374,22 @@ def test_json_has_everything(made: Made) -> None:
     assert curves["validation_loss"] == pytest.approx(made.results.trainings["default"][0].validation_loss, rel=1e-4)
     assert document["data"]["fingerprint"] == made.dataset.fingerprint
     assert document["numpy"]["factor"] == 8.0
+
+
+def test_figures_of_an_earlier_report_are_replaced_and_others_kept(tmp_path: Path) -> None:
+    dataset = small_mnist()
+    plan, results = made_up_report(tmp_path / "report", dataset)
+    build_report(plan, dataset, results)
+    figures_folder = plan.folder / "figures"
+    (figures_folder / "mine-loss.png").touch()
+    assert (figures_folder / "units-32-loss.png").exists() and (figures_folder / "chain-validation-loss.svg").exists()
+    only = {"default": EXPERIMENTS["default"]}
+    fewer = Results({"default": results.trainings["default"]}, {"default": results.gradients["default"]})
+    build_report(dataclasses.replace(plan, experiments=only), dataset, fewer)
+    drawn = [
+        f"default-{what}.{ending}" for what in ("accuracy", "loss", "mistakes", "weights") for ending in ("png", "svg")
+    ]
+    assert sorted(path.name for path in figures_folder.iterdir()) == [*drawn, "mine-loss.png"]
 
 
 def test_the_report_is_small(made: Made) -> None:

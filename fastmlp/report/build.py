@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import FastmlpError
 from fastmlp.report import figures
 from fastmlp.report.embedding import write_figure, write_picture
-from fastmlp.report.experiments import CHAIN, Experiment
-from fastmlp.report.files import write_results
+from fastmlp.report.experiments import CHAIN, NAME, Experiment
+from fastmlp.report.files import COMMAND, RESULTS, write_results
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.jobs import Job
 from fastmlp.report.judgement import judge
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from fastmlp.network import Network
 
 PAGE, FIGURES = "index.html", "figures"
+_PICTURES = ("weights", "mistakes")
 
 
 def build_report(
@@ -66,8 +69,10 @@ def build_report(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FastmlpError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
+    drawings = _drawings(findings)
     _remove_remains(plan.folder)
-    for name, draw in _drawings(findings).items():
+    _remove_earlier(plan.folder, {*drawings, *(f"{name}-{what}" for name in networks for what in _PICTURES)})
+    for name, draw in drawings.items():
         findings.drawings[name] = write_figure(draw(), folder, name)
     if dataset.image_shape is not None:
         for name, network in networks.items():
@@ -86,6 +91,21 @@ def _remove_remains(folder: Path) -> None:
     for pattern in (f"{FIGURES}/.*.svg", f"{FIGURES}/.*.png", f".{PAGE}", ".results.csv", ".results.json"):
         for path in folder.glob(f"{pattern}.{'[0-9a-f]' * 8}.tmp"):
             path.unlink(missing_ok=True)
+
+
+def _remove_earlier(folder: Path, kept: Set[str]) -> None:
+    """Delete the figures of an earlier report in the same folder that this one does not have."""
+    try:
+        document = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        names = {str(row["experiment"]) for row in document["trainings"]} if document["command"] == COMMAND else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    figures = {f"{name}-{what}" for name in names if NAME.fullmatch(name) for what in ("loss", "accuracy", *_PICTURES)}
+    figures |= {f"{group}-validation-{quantity}" for group in _GROUPS for quantity in ("loss", "accuracy")}
+    for name in figures - kept:
+        for ending in ("png", "svg"):
+            with contextlib.suppress(OSError):  # it is not needed, but it does no harm either
+                (folder / FIGURES / f"{name}.{ending}").unlink()
 
 
 def _shown_networks(plan: Plan, dataset: Dataset, results: Results) -> dict[str, Network]:
@@ -118,10 +138,11 @@ def _drawings(findings: Findings) -> dict[str, Callable[[], Figure]]:
 def _groups(findings: Findings) -> Mapping[str, Mapping[str, Experiment]]:
     """The experiments that are drawn into one figure; with a single one there is nothing to compare."""
     chain = {name: findings.plan.experiments[name] for name in CHAIN if name in findings.plan.experiments}
-    groups = {task: findings.of_task(task) for task in ("task3", "task4", "own")} | {"chain": chain}
+    groups = {group: chain if group == "chain" else findings.of_task(group) for group in _GROUPS}
     return {name: experiments for name, experiments in groups.items() if 1 < len(experiments) <= _MOST_CURVES}
 
 
+_GROUPS = ("task3", "task4", "own", "chain")
 _MOST_CURVES = 12
 
 

@@ -19,7 +19,7 @@ ACTIVATIONS = {
     "identity": "identity",
 }
 INITIALIZATIONS = {
-    "uniform": "uniform(−1, 1)",
+    "uniform": "uniform(−1,\N{NO-BREAK SPACE}1)",
     "lecun": "improved (normal, 1/⁠√fan-in)",
     "he": "He (normal, √(2/fan-in))",
     "glorot": "Glorot (uniform)",
@@ -123,8 +123,8 @@ def plural(count: int, one: str) -> str:
 
 
 def typographic(text: str) -> str:
-    """Return a text of the command line with real minus signs."""
-    return text.replace("(-1,", "(−1,")
+    """Return a text of the command line with real minus signs and no line break within an interval."""
+    return text.replace("(-1, 1)", "(−1,\N{NO-BREAK SPACE}1)")
 
 
 def together(text: str) -> str:

@@ -110,7 +110,7 @@ def _gradient_checks(findings: Findings) -> list[Markup]:
     return [
         paragraph(text),
         tag("div", quotient, class_="formula"),
-        table(header, rows, class_="numbers"),
+        table(header, rows, class_="numbers", label="gradient checks"),
         paragraph(verdict),
         paragraph(original),
     ]

@@ -91,4 +91,4 @@ def results_table(findings: Findings, experiments: Mapping[str, Experiment]) -> 
         "Epochs",
         "Seconds",
     )
-    return table(header, rows, class_="numbers")
+    return table(header, rows, class_="numbers", label=f"results of {', '.join(experiments)}")

@@ -50,7 +50,7 @@ def summary(findings: Findings) -> Markup:
         "summary",
         "Summary",
         paragraph(lead),
-        table(("No.", "Claim", "Verdict"), map(_row, findings.verdicts)),
+        table(("No.", "Claim", "Verdict"), map(_row, findings.verdicts), label="verdicts"),
         paragraph(f"Of the nine claims {_listed(totals)}."),
     )
 
@@ -108,7 +108,7 @@ def protocol(findings: Findings) -> Markup:
         "A line is the mean over the seeds. Bands: for the training loss one standard deviation of the batch "
         "losses up and down, otherwise from the lowest to the highest seed. A dotted line marks where early "
         "stopping ended a seed; from there on the mean of those still training is drawn fainter. The first "
-        "epoch may leave the figure at the top."
+        "epoch may leave the figure, a loss at the top and an accuracy at the bottom."
     )
     tables = (
         "Mean ± standard deviation over the seeds. Seconds are those of the training steps, without "

@@ -8,7 +8,7 @@ from fastmlp.report.findings import Findings
 from fastmlp.report.judgement import FAILS, HOLDS, OPEN, decide, measure
 from fastmlp.report.markup import Markup, code, paragraph, section, tag
 from fastmlp.report.sections.networks import comparison, experiment_block, results_table
-from fastmlp.report.wording import count_parameters, interval_in_words, parameter_sum
+from fastmlp.report.wording import INITIALIZATIONS, count_parameters, interval_in_words, parameter_sum
 
 ORIGINAL_TEN_LAYERS = 88_448
 
@@ -21,9 +21,9 @@ def task_3(findings: Findings) -> Markup:
         paragraph(
             "Each trick alone against the basic network, then all of them in the order of the original. The improved "
             "initialisation draws weights from a normal distribution with standard deviation 1/⁠√fan-in (fan-in being "
-            "the number of inputs of a unit) instead of uniform(−1, 1), with which 784 inputs saturate most sigmoids "
-            "from the start; He's has √(2/fan-in), as ReLU lets only half of the mean square of its inputs through. "
-            "The improved sigmoid, 1.7159\N{NO-BREAK SPACE}tanh(2z/3), is centred on 0 and maps ±1 to ±1. "
+            f"the number of inputs of a unit) instead of {INITIALIZATIONS['uniform']}, with which 784 inputs saturate "
+            "most sigmoids from the start; He's has √(2/fan-in), as ReLU lets only half of the mean square of its "
+            "inputs through. The improved sigmoid, 1.7159\N{NO-BREAK SPACE}tanh(2z/3), is centred on 0 and maps ±1 to ±1. "
             "Momentum 0.9 comes with learning rate 0.02: successive steps in the same direction add up, in the end to "
             "1/(1 − 0.9) = 10 times one of them, so they get more drastic, as if the learning rate grew to 0.2."
         ),
@@ -105,7 +105,7 @@ def _equal_parameters(findings: Findings, _: Experiment) -> Markup | None:
     sizes = findings.sizes(findings.plan.experiments["two-layers"])
     return paragraph(
         f"Not in the original: about as many parameters as the two hidden layers of 64 have "
-        f"({count_parameters(sizes):,}), in one layer. It tells what the second layer does from what the parameters do."
+        f"({count_parameters(sizes):,}), in one layer. It tells apart what the second layer and what the parameters do."
         f"{_one_layer_against_two(findings)}"
     )
 
