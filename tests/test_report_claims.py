@@ -158,6 +158,13 @@ def test_the_gap_of_one_epoch_cannot_grow() -> None:
     assert (found.verdict, found.sentence) == (OPEN, "The trainings were too short to measure it.")
 
 
+def test_trainings_of_less_than_five_epochs_have_no_loss_of_five() -> None:
+    records = {name: [record(name, seed, epochs=4) for seed in range(3)] for name in ("improved-init", "default")}
+    verdict = judge_one(CLAIMS[0], records)
+    assert verdict.verdict == OPEN
+    assert verdict.sentence == "The trainings were too short to measure it."
+
+
 def test_one_seed_decides_nothing() -> None:
     found = judge_one(CLAIMS[0], {name: some[:1] for name, some in claim_1(0.03, 0.01).items()})
     assert found.verdict == OPEN

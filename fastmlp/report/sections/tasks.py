@@ -20,12 +20,13 @@ def task_3(findings: Findings) -> Markup:
     parts: list[Markup | None] = [
         paragraph(
             "Each trick alone against the basic network, then all of them in the order of the original. The improved "
-            "initialisation draws weights from a normal distribution with standard deviation 1/⁠√fan-in (fan-in being "
-            f"the number of inputs of a unit) instead of {INITIALIZATIONS['uniform']}, with which 784 inputs saturate "
-            "most sigmoids from the start; He's has √(2/fan-in), as ReLU lets only half of the mean square of its "
-            "inputs through. The improved sigmoid, 1.7159\N{NO-BREAK SPACE}tanh(2z/3), is centred on 0 and maps ±1 to ±1. "
-            "Momentum 0.9 comes with learning rate 0.02: successive steps in the same direction add up, in the end to "
-            "1/(1 − 0.9) = 10 times one of them, so they get more drastic, as if the learning rate grew to 0.2."
+            "initialisation draws weights from a normal distribution with standard deviation 1/\N{WORD JOINER}√fan-in "
+            f"(fan-in being the number of inputs of a unit) instead of {INITIALIZATIONS['uniform']}, with which 784 "
+            "inputs saturate most sigmoids from the start; He's has √(2/fan-in), as ReLU lets only half of the mean "
+            "square of its inputs through. The improved sigmoid, 1.7159\N{NO-BREAK SPACE}tanh(2z/3), is centred on 0 "
+            "and maps ±1 to ±1. Momentum 0.9 comes with learning rate 0.02: successive steps in the same direction add "
+            "up, in the end to 1/(1 − 0.9) = 10 times one of them, so they get more drastic, as if the learning rate "
+            "grew to 0.2."
         ),
         paragraph(
             "The original finds that each trick helps, that with ReLU the network generalises very fast, and that "
