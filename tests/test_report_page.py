@@ -480,6 +480,28 @@ def test_curves_of_a_comparison_can_be_told_apart() -> None:
     assert len({line.get_color() for line in axes.lines}) == 9
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_curves_and_text_stand_out_from_the_page(theme: str) -> None:
+    """By the ratios of the Web Content Accessibility Guidelines: 3 for graphics, 4.5 for text."""
+    style = (Path(embedding.__file__).parent / "style.css").read_text(encoding="utf-8")
+    block = style.split(":root {")[1 if theme == "light" else 2].split("}")[0]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    page = luminance(colours["page"])
+    for name in embedding.VARIABLES.values():
+        darker, lighter = sorted((page, luminance(colours[name.removeprefix("--")])))
+        if name not in ("--page", "--grid"):
+            assert (lighter + 0.05) / (darker + 0.05) >= (4.5 if name in ("--ink", "--muted") else 3), name
+    if theme == "light":  # the page has its own ink and grey, but the colours of the files
+        for colour in figures.COLOURS[1:-1]:
+            assert colours[embedding.VARIABLES[colour].removeprefix("--")] == colour
+
+
 def test_an_experiment_has_the_same_colour_in_all_comparisons(made: Made) -> None:
     colours: dict[str, set[str]] = {}
     for group in ("task3", "task4", "chain"):

@@ -19,8 +19,9 @@ from fastmlp.report.training_record import AVERAGED_STEPS, TrainingRecord
 
 BLUE, VERMILION, INK, MUTED, GRID = "#0072b2", "#d55e00", "#333333", "#767676", "#e3e3e3"
 
-# Okabe and Ito; yellow is too faint on white. With the line styles, nine curves can be told apart in grey as well.
-COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255", "#767676")
+# After Okabe and Ito: without yellow, and with a darker sky and orange, which are too faint on white.
+# With the line styles, nine curves can be told apart in grey as well.
+COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#3498d6", "#bf8400", "#882255", "#767676")
 _STYLES = (
     "-",
     (0, (5, 1.5)),

@@ -77,8 +77,8 @@ def _gradient_checks(findings: Findings) -> list[Markup]:
         f"The gradients of the compiled kernels, in float64 and over {SAMPLES} training images, against central "
         "differences of the loss L, for some weights w and biases of every layer and on both ways through the first "
         "layer: with all pixels, and skipping those that are 0. The weights are the initial ones, so networks that "
-        "differ in learning rate and momentum only share a row. A relative difference is one divided by the larger of "
-        "the two numbers, or by 0.01 where both are smaller."
+        "differ in learning rate and momentum only share a row. The relative difference is the absolute one over the "
+        "larger of the two numbers, or over 0.01 where both are smaller."
     )
     verdict = (
         f"The worst relative difference is {scientific(worst)}; {'none' if passed else 'NOT every one'} is "
