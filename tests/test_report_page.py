@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from fastmlp.datasets import Dataset
-from fastmlp.report import embedding, figures
+from fastmlp.report import embedding, figures, speed
 from fastmlp.report.build import build_report
 from fastmlp.report.experiment_file import read_experiments
-from fastmlp.report.experiments import EXPERIMENTS, Experiment
+from fastmlp.report.experiments import EXPERIMENTS, Experiment, Protocol
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.judgement import judge
 from fastmlp.report.markup import join, table, tag
@@ -31,7 +31,7 @@ from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_
 from fastmlp.report.plan import Plan
 from fastmlp.report.runner import Results
 from fastmlp.report.sections import basic, overview
-from fastmlp.report.sections.machine import command_line
+from fastmlp.report.sections.machine import command_line, speed_and_machine
 from fastmlp.report.sections.mathematics import named_kernels
 from fastmlp.report.speed import SpeedUp
 from fastmlp.report.wording import typographic
@@ -350,6 +350,26 @@ def test_the_command_line_asks_for_the_same(made: Made) -> None:
 
 
 # Files
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.4, False), (0.12, True)])
+def test_a_comparison_on_a_busy_machine_says_so(made: Made, share: float, told: bool) -> None:
+    findings = dataclasses.replace(made.findings, speed_up=SpeedUp(1_000_000, 0.5, 161.0, 0.9, 0.9, 1e-6, 2, share))
+    background = {
+        "machine": {"cpu": "x", "usable_cpus": 2, "cpu_features": [], "system": "x", "architecture": "x"},
+        "versions": {"fastmlp": "0"},
+        "data": {"name": "x", "fingerprint": "0" * 64},
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+    text = words(str(speed_and_machine(findings, background)))
+    assert "That is 322.0 times as fast" in text
+    assert ("NumPy had it for 12 % of the time" in text) == told
+
+
+def test_the_processor_s_share_of_a_comparison_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed.time, "process_time", itertools.count(0.0, 1e-6).__next__)
+    found = speed.compare_with_numpy(small_mnist(), Protocol(n_train=200, epochs=1))
+    assert 0 < found.share < 0.1 and found.disturbed
 
 
 def test_csv_has_a_row_per_training(made: Made) -> None:

@@ -281,5 +281,6 @@ def _print(findings: Findings, speed_up: SpeedUp | None, page: Path) -> None:
     fields.append(("Gradients", f"differ by {worst:.1e} at most"))
     if speed_up is not None:
         times = f"{seconds(speed_up.seconds)} against {seconds(speed_up.numpy_seconds)}"
-        fields.append(("Speed", f"{speed_up.factor:.1f} times NumPy ({times})"))
+        doubt = "; other programs kept the processor busy, so this says little" if speed_up.disturbed else ""
+        fields.append(("Speed", f"{speed_up.factor:.1f} times NumPy ({times}){doubt}"))
     print_fields([*fields, ("Report", str(page))])

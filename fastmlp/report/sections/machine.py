@@ -74,4 +74,8 @@ def _speed_up(found: SpeedUp) -> Markup:
         f". NumPy's network then classifies {100 * found.numpy_accuracy:.2f} % of the validation samples correctly, "
         f"fastmlp's {100 * found.accuracy:.2f} %; in the first epoch the losses of no batch differ by more than "
         f"{scientific(found.difference)}.",
+        f" Other programs kept the processor busy meanwhile (NumPy had it for {100 * found.share:.0f} % of the time), "
+        "so these times say little."
+        if found.disturbed
+        else None,
     )
