@@ -367,7 +367,7 @@ def test_a_comparison_on_a_busy_machine_says_so(made: Made, share: float, told: 
 
 
 def test_the_processor_s_share_of_a_comparison_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed.time, "process_time", itertools.count(0.0, 1e-6).__next__)
+    monkeypatch.setattr(speed.time, "thread_time", itertools.count(0.0, 1e-6).__next__)
     found = speed.compare_with_numpy(small_mnist(), Protocol(n_train=200, epochs=1))
     assert 0 < found.share < 0.1 and found.disturbed
 
