@@ -158,6 +158,13 @@ def test_the_gap_of_one_epoch_cannot_grow() -> None:
     assert (found.verdict, found.sentence) == (OPEN, "The trainings were too short to measure it.")
 
 
+def test_trainings_of_less_than_five_epochs_have_no_loss_of_five() -> None:
+    records = {name: [record(name, seed, epochs=4) for seed in range(3)] for name in ("improved-init", "default")}
+    verdict = judge_one(CLAIMS[0], records)
+    assert verdict.verdict == OPEN
+    assert verdict.sentence == "The trainings were too short to measure it."
+
+
 def test_one_seed_decides_nothing() -> None:
     found = judge_one(CLAIMS[0], {name: some[:1] for name, some in claim_1(0.03, 0.01).items()})
     assert found.verdict == OPEN
@@ -232,6 +239,6 @@ def test_spread_and_steps_in_words() -> None:
 
 def test_how_trainings_ended_in_words() -> None:
     stopped, diverged = record(status="stopped early"), record(seed=1, status="diverged")
-    assert stops([stopped]) == "Early stopping ended 1 of 1 seed, after 6.0 epochs."
-    assert "1 of 2 seeds diverged" in stops([stopped, diverged])
+    assert stops([stopped]) == "Early stopping ended 1 of 1 training, after 6.0 epochs."
+    assert "1 of 2 trainings diverged" in stops([stopped, diverged])
     assert stops([record()]) == "Early stopping did not occur in 6 epochs."

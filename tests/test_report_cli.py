@@ -23,7 +23,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastmlp.cli import program, reproduction_display
+from fastmlp.cli.base import Preferences
 from fastmlp.report.experiments import EXPERIMENTS
+from fastmlp.report.jobs import Job
+from fastmlp.training import Progress
 
 SMALL = ["--n-train", "200", "--epochs", "2", "--seeds", "2"]
 
@@ -102,6 +105,7 @@ def test_a_report_on_other_data_with_an_own_experiment(
     [
         (["--only", "relu-hee"], "--only: no experiment or task 'relu-hee'; did you mean 'relu-he' or"),
         (["--only", "tsk3"], "did you mean 'task3'"),
+        (["--only", "own"], "'own' (experiments of your own); a file given to --experiments adds some"),
         (["--only", ""], "--only: no experiment or task ''"),
         (["--experiments", "none.toml"], "--experiments: none.toml: no such file"),
         (["--seeds", "0"], "--seeds: must be a whole number 1..1000 (got '0')"),
@@ -184,6 +188,20 @@ def test_a_gradient_check_that_fails_has_its_own_exit_code(
     assert "NOT every one is within" in page
 
 
+@pytest.mark.parametrize(("step", "shown"), [(1, "0/2 done"), (250, "0/2 done, 30.0 s left")])
+def test_the_time_left_is_told_when_there_is_something_to_guess_it_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: int, shown: str
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(reproduction_display.time, "monotonic", lambda: now)
+    display = reproduction_display.ReproductionDisplay(Preferences(), lambda: None)
+    jobs = [Job("training", EXPERIMENTS["default"], seed) for seed in range(2)]
+    display.planned(jobs, 0)
+    now += 10.0
+    display.progressed(jobs[0], Progress(1, 50, step, 500, 1.0, None, None, 1e5, 10.0, 0.0))
+    assert capsys.readouterr().err.startswith(f"{shown}; now default-seed0")
+
+
 # Runs in processes of their own
 
 
@@ -226,9 +244,13 @@ def test_a_run_killed_while_it_writes_the_report_can_be_resumed(tmp_path: Path, 
     process.kill()
     process.wait()
     assert not (output / "index.html").exists(), "the page comes last"
+    remains = [output / "figures" / ".default-loss.svg.0123abcd.tmp", output / ".index.html.0123abcd.tmp"]
+    for path in (*remains, output / ".mine.tmp"):
+        path.touch()
     resumed = reproduce(*arguments, "--only", "default,momentum", "--output", output, "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert "5 of 5 results are there already" in resumed.stderr
+    assert [path.name for path in output.glob("**/.*")] == [".mine.tmp"]
     assert (output / "index.html").read_text(encoding="utf-8").endswith("</html>\n")
 
 

@@ -82,7 +82,8 @@ def test_choice_by_name_and_task_keeps_the_order_of_the_table() -> None:
         ("tsak3", "did you mean 'task3'"),
         ("xyzzy", "there are default, improved-init"),
         ("", "no experiment or task ''"),
-        ("own", "no experiment or task 'own'"),
+        ("relu", "did you mean 'relu-uniform' or 'relu-he' or 'relu-he-momentum'"),
+        ("own", r"^no experiments of 'own' \(experiments of your own\)$"),
     ],
 )
 def test_unknown_names_are_told_with_near_misses(word: str, message: str) -> None:
@@ -158,6 +159,9 @@ def test_a_file_adds_experiments(tmp_path: Path) -> None:
         ("[experiments.'=1+1']", "invalid name"),
         ("[experiments.default]", "the name is taken"),
         ("[experiments.task3]", "the name is taken"),
+        ("[experiments.a]\n[experiments.A]", "experiments.A: its files would be those of 'a'"),
+        ("[experiments.Relu-He]", "experiments.Relu-He: its files would be those of 'relu-he'"),
+        ("[experiments.own-validation]", "its files would be those of a comparison"),
         ("[experiments.a]\n[experiments.a]", "not a TOML file"),
         ("[experiments", "not a TOML file"),
         (b"\xff\xfe", "not UTF-8"),

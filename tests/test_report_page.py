@@ -19,19 +19,19 @@ import pytest
 from PIL import Image
 
 from fastmlp.datasets import Dataset
-from fastmlp.report import embedding, figures
+from fastmlp.report import embedding, figures, speed
 from fastmlp.report.build import build_report
 from fastmlp.report.experiment_file import read_experiments
-from fastmlp.report.experiments import EXPERIMENTS, Experiment
+from fastmlp.report.experiments import EXPERIMENTS, Experiment, Protocol
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.judgement import judge
-from fastmlp.report.markup import join, tag
+from fastmlp.report.markup import join, table, tag
 from fastmlp.report.mathml import formula
 from fastmlp.report.pictures import confident_mistakes, mistakes_figure, weight_mosaic
 from fastmlp.report.plan import Plan
 from fastmlp.report.runner import Results
 from fastmlp.report.sections import basic, overview
-from fastmlp.report.sections.machine import command_line
+from fastmlp.report.sections.machine import command_line, speed_and_machine
 from fastmlp.report.sections.mathematics import named_kernels
 from fastmlp.report.speed import SpeedUp
 from fastmlp.report.wording import typographic
@@ -100,6 +100,11 @@ def words(page: str) -> str:
     return " ".join("".join(parse(page).text).split())
 
 
+def shown(text: str) -> str:
+    """How `words` returns a text of the command line."""
+    return " ".join(typographic(text).split())
+
+
 # The page as a document
 
 
@@ -135,6 +140,11 @@ def test_what_users_write_is_text(made: Made) -> None:
     assert "<img src=x" not in made.page
     for path in made.folder.glob("figures/*.svg"):
         assert "<script" not in path.read_text()
+
+
+def test_a_table_has_a_row_of_headers_or_none() -> None:
+    assert "<thead><tr>" in table(("a", "b"), [("1", "2")])
+    assert "<thead>" not in table((), [("1", "2")])
 
 
 def test_elements_escape_what_is_no_element() -> None:
@@ -180,7 +190,7 @@ def test_all_parts_of_the_assignment_are_there(made: Made) -> None:
         "The original's sum, 55,050, is right",
         "784·64 + 64 + 9·(64·64 + 64) + 64·10 + 10 = 88,330",
         "785·64 + 64 + (64·64 + 64)·9 + 64·10 + 64 = 88,448. That is 118 too many",
-        "Early stopping ended 1 of 2 seeds, after 6.0 epochs.",
+        "Early stopping ended 1 of 2 trainings, after 6.0 epochs.",
         "2.5·10⁻⁸ ✓",
         "2.0·10⁻³ ✗",
         "It took 2 min 03 s.",
@@ -215,13 +225,17 @@ def test_verdicts_are_told_with_interval_and_reason(made: Made) -> None:
         assert verdict.sentence in text
         assert verdict.claim.measure.definition in text
         assert verdict.effect is not None
+        assert shown(verdict.claim.remark) in text
     assert text.count("95 % interval") >= 9
+    assert "Network: two-layers. The gap is" in text, "there is nothing that it is compared with"
+    assert "Compared: units-32 against all-tricks. A best validation accuracy" in text
+    assert "How much lower the best validation loss is than with two layers: +" in text
 
 
 def test_experiments_say_what_came_of_the_claims_about_them(made: Made) -> None:
     text = words(made.page)
     for verdict in made.findings.verdicts:
-        told = f"Claim {verdict.claim.number}: {typographic(verdict.claim.statement)}"
+        told = f"Claim {verdict.claim.number}: {shown(verdict.claim.statement)}"
         at = text.index(told) + len(told)
         assert verdict.verdict in text[at : at + 20]
 
@@ -297,7 +311,7 @@ def test_a_report_of_diverged_trainings(tmp_path: Path) -> None:
     ]  # fmt: skip
     build_report(plan, dataset, Results(results.trainings | {"default": lost}, results.gradients))
     text = words((plan.folder / "index.html").read_text(encoding="utf-8"))
-    assert "2 of 2 seeds diverged" in text
+    assert "2 of 2 trainings diverged" in text
     assert "default diverged with seed 0, so there is nothing to compare." in text
 
 
@@ -338,6 +352,26 @@ def test_the_command_line_asks_for_the_same(made: Made) -> None:
 # Files
 
 
+@pytest.mark.parametrize(("share", "told"), [(1.4, False), (0.12, True)])
+def test_a_comparison_on_a_busy_machine_says_so(made: Made, share: float, told: bool) -> None:
+    findings = dataclasses.replace(made.findings, speed_up=SpeedUp(1_000_000, 0.5, 161.0, 0.9, 0.9, 1e-6, 2, share))
+    background = {
+        "machine": {"cpu": "x", "usable_cpus": 2, "cpu_features": [], "system": "x", "architecture": "x"},
+        "versions": {"fastmlp": "0"},
+        "data": {"name": "x", "fingerprint": "0" * 64},
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+    text = words(str(speed_and_machine(findings, background)))
+    assert "That is 322.0 times as fast" in text
+    assert ("NumPy had it for 12 % of the time" in text) == told
+
+
+def test_the_processor_s_share_of_a_comparison_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed.time, "thread_time", itertools.count(0.0, 1e-6).__next__)
+    found = speed.compare_with_numpy(small_mnist(), Protocol(n_train=200, epochs=1))
+    assert 0 < found.share < 0.1 and found.disturbed
+
+
 def test_csv_has_a_row_per_training(made: Made) -> None:
     rows = list(csv.DictReader(io.StringIO((made.folder / "results.csv").read_text())))
     assert [(row["experiment"], row["seed"]) for row in rows] == [(n, s) for n in made.plan.experiments for s in "01"]
@@ -360,6 +394,22 @@ def test_json_has_everything(made: Made) -> None:
     assert curves["validation_loss"] == pytest.approx(made.results.trainings["default"][0].validation_loss, rel=1e-4)
     assert document["data"]["fingerprint"] == made.dataset.fingerprint
     assert document["numpy"]["factor"] == 8.0
+
+
+def test_figures_of_an_earlier_report_are_replaced_and_others_kept(tmp_path: Path) -> None:
+    dataset = small_mnist()
+    plan, results = made_up_report(tmp_path / "report", dataset)
+    build_report(plan, dataset, results)
+    figures_folder = plan.folder / "figures"
+    (figures_folder / "mine-loss.png").touch()
+    assert (figures_folder / "units-32-loss.png").exists() and (figures_folder / "chain-validation-loss.svg").exists()
+    only = {"default": EXPERIMENTS["default"]}
+    fewer = Results({"default": results.trainings["default"]}, {"default": results.gradients["default"]})
+    build_report(dataclasses.replace(plan, experiments=only), dataset, fewer)
+    drawn = [
+        f"default-{what}.{ending}" for what in ("accuracy", "loss", "mistakes", "weights") for ending in ("png", "svg")
+    ]
+    assert sorted(path.name for path in figures_folder.iterdir()) == [*drawn, "mine-loss.png"]
 
 
 def test_the_report_is_small(made: Made) -> None:
@@ -448,6 +498,42 @@ def test_curves_of_a_comparison_can_be_told_apart() -> None:
     names = list(EXPERIMENTS)[:9]
     (axes,) = figures.comparison_figure({name: [record(name)] for name in names}, "validation_loss").axes
     assert len({line.get_color() for line in axes.lines}) == 9
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_curves_and_text_stand_out_from_the_page(theme: str) -> None:
+    """By the ratios of the Web Content Accessibility Guidelines: 3 for graphics, 4.5 for text."""
+    style = (Path(embedding.__file__).parent / "style.css").read_text(encoding="utf-8")
+    block = style.split(":root {")[1 if theme == "light" else 2].split("}")[0]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+    page = luminance(colours["page"])
+    for name in embedding.VARIABLES.values():
+        darker, lighter = sorted((page, luminance(colours[name.removeprefix("--")])))
+        if name not in ("--page", "--grid"):
+            assert (lighter + 0.05) / (darker + 0.05) >= (4.5 if name in ("--ink", "--muted") else 3), name
+    if theme == "light":  # the page has its own ink and grey, but the colours of the files
+        for colour in figures.COLOURS[1:-1]:
+            assert colours[embedding.VARIABLES[colour].removeprefix("--")] == colour
+
+
+def test_an_experiment_has_the_same_colour_in_all_comparisons(made: Made) -> None:
+    colours: dict[str, set[str]] = {}
+    for group in ("task3", "task4", "chain"):
+        drawing = made.findings.drawings[f"{group}-validation-loss"]
+        legend = re.findall(
+            r"stroke: (#[0-9a-f]{6})[^>]*/>\s*</g>\s*<g[^>]*>\s*<text[^>]*>([a-z0-9-]+)</text>", drawing
+        )
+        for colour, name in legend:
+            colours.setdefault(name, set()).add(colour)
+        assert len({colour for colour, _ in legend}) == len(legend)
+    assert colours.keys() == EXPERIMENTS.keys()
+    assert {name for name, some in colours.items() if len(some) > 1} == set()
 
 
 def test_a_comparison_is_fainter_where_seeds_have_stopped() -> None:

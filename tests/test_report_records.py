@@ -79,9 +79,11 @@ def test_measures_of_short_and_strange_courses() -> None:
     assert empty.steps_to_target is None
     for value in (
         empty.best_validation_loss, empty.best_validation_accuracy, empty.final_training_accuracy,
-        empty.early_loss, empty.gap_growth, record(epochs=1).gap_growth,
+        empty.early_loss, empty.gap_growth, record(epochs=1).gap_growth, record(epochs=4).early_loss,
     ):  # fmt: skip
         assert np.isnan(value)
+    five = record(epochs=5)
+    assert five.early_loss == pytest.approx(five.validation_loss.mean())
     losses = np.array([np.inf, 0.5, np.nan, 0.4, np.inf])
     assert record(epochs=1, validation_loss=losses).best == 3
     assert record(epochs=1, validation_loss=np.full(5, np.nan)).best is None

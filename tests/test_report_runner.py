@@ -56,7 +56,7 @@ class Witness(Nobody):
 
 
 def plan_in(folder: Path, workers: int = 1, seeds: int = 2) -> Plan:
-    claim_folder(folder, force=False, resume=True)
+    claim_folder(folder, force=False, resume=True).release()
     threads = 1 if workers > 1 else None
     return Plan(choose(NAMES), seeds, Protocol(n_train=200, epochs=2), "mnist", folder, workers, threads)
 
@@ -224,12 +224,33 @@ def test_a_run_killed_at_any_moment_can_be_resumed(
 
 
 def test_a_folder_is_claimed(tmp_path: Path) -> None:
-    claim_folder(tmp_path / "a" / "b", force=False, resume=False)
+    claim_folder(tmp_path / "a" / "b", force=False, resume=False).release()
     assert (tmp_path / "a" / "b" / "runs").is_dir()
-    claim_folder(tmp_path / "a" / "b", force=False, resume=True)
-    claim_folder(tmp_path / "a" / "b", force=True, resume=False)
+    claim_folder(tmp_path / "a" / "b", force=False, resume=True).release()
+    claim_folder(tmp_path / "a" / "b", force=True, resume=False).release()
     with pytest.raises(RunFolderError, match="exists and is not empty"):
         claim_folder(tmp_path / "a" / "b", force=False, resume=False)
+
+
+def test_one_process_at_a_time_works_on_a_report(tmp_path: Path) -> None:
+    lock = claim_folder(tmp_path / "report", force=False, resume=False)
+    for force in (True, False):
+        with pytest.raises(RunFolderError, match=f"in use by process {os.getpid()} since"):
+            claim_folder(tmp_path / "report", force=force, resume=not force)
+    lock.release()
+    claim_folder(tmp_path / "report", force=False, resume=True).release()
+
+
+def test_a_run_killed_before_it_left_its_mark_can_be_resumed(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for path in (tmp_path / ".0123abcd.tmp", runs / ".lock", runs / ".about.json.0123abcd.tmp"):
+        path.touch()
+    claim_folder(tmp_path, force=False, resume=True).release()
+    (runs / "about.json").unlink()
+    (runs / "letter.txt").touch()
+    with pytest.raises(RunFolderError, match="no run of this command to resume"):
+        claim_folder(tmp_path, force=False, resume=True)
 
 
 def test_a_folder_of_something_else_is_not_resumed(tmp_path: Path) -> None:

@@ -154,7 +154,8 @@ def _chosen(ctx: click.Context, only: str | None, file: Path | None) -> dict[str
     try:
         return choose(words, experiments)
     except ExperimentError as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--only") from error
+        hint = "; a file given to --experiments adds some" if "own" in words and file is None else ""
+        raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--only") from error
 
 
 def _list(experiments: Mapping[str, Experiment], *, as_json: bool) -> None:
@@ -222,7 +223,7 @@ def _run(
     from fastmlp.report import runner
 
     try:
-        runner.claim_folder(plan.folder, force=force, resume=resume)
+        lock = runner.claim_folder(plan.folder, force=force, resume=resume)
     except RunFolderError as error:
         hint = "; use --resume to go on with it, --force to replace it" if "not empty" in str(error) else ""
         raise click.BadParameter(f"{error}{hint}", ctx, param_hint="--output") from error
@@ -242,6 +243,8 @@ def _run(
                 done, count = display.progress
                 note(f"interrupted; {done} of {count} results are kept: go on with --resume")
             ctx.exit(INTERRUPTED)
+        finally:
+            lock.release()
 
 
 def _compare(plan: Plan, dataset: Dataset, *, quiet: bool) -> SpeedUp:
@@ -278,5 +281,6 @@ def _print(findings: Findings, speed_up: SpeedUp | None, page: Path) -> None:
     fields.append(("Gradients", f"differ by {worst:.1e} at most"))
     if speed_up is not None:
         times = f"{seconds(speed_up.seconds)} against {seconds(speed_up.numpy_seconds)}"
-        fields.append(("Speed", f"{speed_up.factor:.1f} times NumPy ({times})"))
+        doubt = "; other programs kept the processor busy, so this says little" if speed_up.disturbed else ""
+        fields.append(("Speed", f"{speed_up.factor:.1f} times NumPy ({times}){doubt}"))
     print_fields([*fields, ("Report", str(page))])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PLAIN_SECONDS = 5.0  # between lines where nothing can be overwritten, such as a log file
 _LIVE_SECONDS = 0.1
+_LEAST_FRACTION = 0.01  # of the work, before the time that is left can be guessed from it
 
 
 class ReproductionDisplay:
@@ -117,8 +118,9 @@ class ReproductionDisplay:
     def _whole(self) -> str:
         done, jobs = self.progress
         fraction, elapsed = self._fraction(), time.monotonic() - self._started
-        left = elapsed / fraction - elapsed if fraction > 0 else None
-        return f"{done}/{jobs} done" if left is None or elapsed < 2 else f"{done}/{jobs} done, {seconds(left)} left"
+        if fraction < _LEAST_FRACTION or elapsed < 2:
+            return f"{done}/{jobs} done"
+        return f"{done}/{jobs} done, {seconds(elapsed / fraction - elapsed)} left"
 
     def _table(self) -> Any:
         from rich.progress_bar import ProgressBar

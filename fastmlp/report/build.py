@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import FastmlpError
 from fastmlp.report import figures
 from fastmlp.report.embedding import write_figure, write_picture
-from fastmlp.report.experiments import CHAIN, Experiment
-from fastmlp.report.files import write_results
+from fastmlp.report.experiments import CHAIN, NAME, Experiment
+from fastmlp.report.files import COMMAND, RESULTS, write_results
 from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.jobs import Job
 from fastmlp.report.judgement import judge
@@ -24,12 +26,15 @@ from fastmlp.runs import replacing
 from fastmlp.system import machine, versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from fastmlp.datasets import Dataset
     from fastmlp.network import Network
 
 PAGE, FIGURES = "index.html", "figures"
+_PICTURES = ("weights", "mistakes")
 
 
 def build_report(
@@ -64,7 +69,10 @@ def build_report(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise FastmlpError(f"{folder}: {(error.strerror or str(error)).lower()}") from error
-    for name, draw in _drawings(findings).items():
+    drawings = _drawings(findings)
+    _remove_remains(plan.folder)
+    _remove_earlier(plan.folder, {*drawings, *(f"{name}-{what}" for name in networks for what in _PICTURES)})
+    for name, draw in drawings.items():
         findings.drawings[name] = write_figure(draw(), folder, name)
     if dataset.image_shape is not None:
         for name, network in networks.items():
@@ -76,6 +84,28 @@ def build_report(
     with replacing(plan.folder / PAGE) as temporary:
         temporary.write_text(render(findings, background), encoding="utf-8")
     return findings
+
+
+def _remove_remains(folder: Path) -> None:
+    """Delete what a run left half-written that was killed while it wrote the report."""
+    for pattern in (f"{FIGURES}/.*.svg", f"{FIGURES}/.*.png", f".{PAGE}", ".results.csv", ".results.json"):
+        for path in folder.glob(f"{pattern}.{'[0-9a-f]' * 8}.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def _remove_earlier(folder: Path, kept: Set[str]) -> None:
+    """Delete the figures of an earlier report in the same folder that this one does not have."""
+    try:
+        document = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        names = {str(row["experiment"]) for row in document["trainings"]} if document["command"] == COMMAND else set()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    figures = {f"{name}-{what}" for name in names if NAME.fullmatch(name) for what in ("loss", "accuracy", *_PICTURES)}
+    figures |= {f"{group}-validation-{quantity}" for group in _GROUPS for quantity in ("loss", "accuracy")}
+    for name in figures - kept:
+        for ending in ("png", "svg"):
+            with contextlib.suppress(OSError):  # it is not needed, but it does no harm either
+                (folder / FIGURES / f"{name}.{ending}").unlink()
 
 
 def _shown_networks(plan: Plan, dataset: Dataset, results: Results) -> dict[str, Network]:
@@ -95,11 +125,12 @@ def _drawings(findings: Findings) -> dict[str, Callable[[], Figure]]:
         records = findings.records(name)
         drawings[f"{name}-loss"] = lambda records=records: figures.loss_figure(records)  # type: ignore[misc]
         drawings[f"{name}-accuracy"] = lambda records=records: figures.accuracy_figure(records)  # type: ignore[misc]
+    order = list(plan.experiments)
     for group, experiments in _groups(findings).items():
-        together = {_short(experiment): findings.records(name) for name, experiment in experiments.items()}
+        together = {name: findings.records(name) for name in experiments}
         for quantity in ("loss", "accuracy"):
             drawings[f"{group}-validation-{quantity}"] = lambda together=together, quantity=quantity: (  # type: ignore[misc]
-                figures.comparison_figure(together, f"validation_{quantity}")
+                figures.comparison_figure(together, f"validation_{quantity}", order)
             )
     return drawings
 
@@ -107,15 +138,12 @@ def _drawings(findings: Findings) -> dict[str, Callable[[], Figure]]:
 def _groups(findings: Findings) -> Mapping[str, Mapping[str, Experiment]]:
     """The experiments that are drawn into one figure; with a single one there is nothing to compare."""
     chain = {name: findings.plan.experiments[name] for name in CHAIN if name in findings.plan.experiments}
-    groups = {task: findings.of_task(task) for task in ("task3", "task4", "own")} | {"chain": chain}
+    groups = {group: chain if group == "chain" else findings.of_task(group) for group in _GROUPS}
     return {name: experiments for name, experiments in groups.items() if 1 < len(experiments) <= _MOST_CURVES}
 
 
+_GROUPS = ("task3", "task4", "own", "chain")
 _MOST_CURVES = 12
-
-
-def _short(experiment: Experiment) -> str:
-    return experiment.name
 
 
 def _background(plan: Plan, dataset: Dataset, speed_up: SpeedUp | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _MOSAIC_PALETTE = 64
 _NAMED_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 # What the style sheet calls the colours of the figures, so that it can change them; white is the page.
-_VARIABLES = {
+VARIABLES = {
     "#ffffff": "--page",
     "#333333": "--ink",
     "#000000": "--ink",
@@ -40,8 +40,8 @@ _VARIABLES = {
     "#d55e00": "--vermilion",
     "#009e73": "--green",
     "#cc79a7": "--pink",
-    "#56b4e9": "--sky",
-    "#e69f00": "--orange",
+    "#3498d6": "--sky",
+    "#bf8400": "--orange",
     "#882255": "--wine",
 }
 
@@ -193,5 +193,5 @@ def compact_path(path: str) -> str:
 
 
 def _as_variable(match: re.Match[str]) -> str:
-    variable = _VARIABLES.get(match[0])
+    variable = VARIABLES.get(match[0])
     return f"var({variable})" if variable else match[0]

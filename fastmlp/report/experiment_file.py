@@ -52,7 +52,9 @@ def read_experiments(path: Path) -> dict[str, Experiment]:
     tables = document.get("experiments")
     if not isinstance(tables, dict) or not tables:
         raise ExperimentError(f"{path}: no experiments; each is a table such as [experiments.wide]")
-    return {name: _experiment(path, name, table) for name, table in tables.items()}
+    experiments = {name: _experiment(path, name, table) for name, table in tables.items()}
+    _check_files(path, list(tables))
+    return experiments
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -80,6 +82,16 @@ def _check_keys(path: Path, where: str, table: Mapping[str, Any], known: list[st
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise ExperimentError(f"{path}: {where}unknown key {key!r}; {hint}")
+
+
+def _check_files(path: Path, names: list[str]) -> None:
+    """Refuse names whose files would take each other's place; on some systems "A" and "a" are one file."""
+    taken = {name.lower(): name for name in EXPERIMENTS} | {f"{group}-validation": "" for group in (*TASKS, "chain")}
+    for name in names:
+        other = taken.setdefault(name.lower(), name)
+        if other != name:
+            reason = f"of {other!r}" if other else "of a comparison"
+            raise ExperimentError(f"{path}: experiments.{name}: its files would be those {reason}; choose another name")
 
 
 def _experiment(path: Path, name: str, table: Any) -> Experiment:

@@ -143,13 +143,22 @@ def choose(wanted: Sequence[str], experiments: Mapping[str, Experiment] = EXPERI
     ExperimentError
         If there is no experiment or task of a name; the message names close ones.
     """
-    known = [*experiments, *TASKS]
+    present = {task for experiment in experiments.values() for task in experiment.tasks}
+    known = [*experiments, *(task for task in TASKS if task in present)]
     chosen = set()
     for word in wanted:
         matching = [name for name, experiment in experiments.items() if word == name or word in experiment.tasks]
         if not matching:
-            close = difflib.get_close_matches(word, known, n=3)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {', '.join(known)}"
-            raise ExperimentError(f"no experiment or task {word!r}; {hint}")
+            raise ExperimentError(_unknown(word, known))
         chosen.update(matching)
     return {name: experiment for name, experiment in experiments.items() if not wanted or name in chosen}
+
+
+def _unknown(word: str, known: Sequence[str]) -> str:
+    """Say that there is no experiment or task of a name, and which may have been meant."""
+    if word in TASKS:
+        return f"no experiments of {word!r} ({TASKS[word]})"
+    beginning = [name for name in known if word and name.startswith(word)]
+    close = list(dict.fromkeys([*beginning, *difflib.get_close_matches(word, known, n=3)]))[:3]
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {', '.join(known)}"
+    return f"no experiment or task {word!r}; {hint}"

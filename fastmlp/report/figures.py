@@ -19,8 +19,9 @@ from fastmlp.report.training_record import AVERAGED_STEPS, TrainingRecord
 
 BLUE, VERMILION, INK, MUTED, GRID = "#0072b2", "#d55e00", "#333333", "#767676", "#e3e3e3"
 
-# Okabe and Ito; yellow is too faint on white. With the line styles, nine curves can be told apart in grey as well.
-COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#767676", "#882255")
+# After Okabe and Ito: without yellow, and with a darker sky and orange, which are too faint on white.
+# With the line styles, nine curves can be told apart in grey as well.
+COLOURS = ("#333333", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#3498d6", "#bf8400", "#882255", "#767676")
 _STYLES = (
     "-",
     (0, (5, 1.5)),
@@ -72,7 +73,9 @@ def accuracy_figure(records: Sequence[TrainingRecord]) -> Figure:
     return figure
 
 
-def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity: str) -> Figure:
+def comparison_figure(
+    records: Mapping[str, Sequence[TrainingRecord]], quantity: str, order: Sequence[str] | None = None
+) -> Figure:
     """Draw the mean validation loss or accuracy of several experiments.
 
     Parameters
@@ -81,7 +84,11 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
         What to call each experiment -> its trainings.
     quantity : str
         "validation_loss" or "validation_accuracy".
+    order : sequence of str, optional
+        All names that figures of a report have in common: an experiment has the same colour in each of these.
+        By default the names of `records`.
     """
+    order = list(records) if order is None else order
     is_loss = quantity == "validation_loss"
     everything = [record for some in records.values() for record in some]
     # below the panel there is room for the legend
@@ -93,7 +100,8 @@ def comparison_figure(records: Mapping[str, Sequence[TrainingRecord]], quantity:
     curves = [validation_curve(some, quantity) for some in records.values()]
     if not is_loss:
         curves = [_percent(curve) for curve in curves]
-    for i, (label, curve) in enumerate(zip(records, curves, strict=True)):
+    for label, curve in zip(records, curves, strict=True):
+        i = order.index(label)
         _draw_mean(axes, curve, COLOURS[i % len(COLOURS)], label, _STYLES[i % len(_STYLES)])
     if is_loss:
         axes.set_ylim(0, max(_top(some, curve) for some, curve in zip(records.values(), curves, strict=True)))

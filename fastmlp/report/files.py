@@ -19,6 +19,7 @@ from fastmlp.report.training_record import TrainingRecord
 from fastmlp.runs import network_name, replacing, write_json
 
 SCHEMA_VERSION = 1
+RESULTS, COMMAND = "results.json", "reproduce"
 
 _COLUMNS = (
     "experiment", "tasks", "network", "activation", "init", "learning_rate", "momentum", "seed", "parameters", "status",
@@ -85,7 +86,7 @@ def write_results(
     records = [record for name in plan.experiments for record in results.trainings[name]]
     document = {
         "schema_version": SCHEMA_VERSION,
-        "command": "reproduce",
+        "command": COMMAND,
         **background,
         "protocol": dataclasses.asdict(plan.protocol),
         "seeds": plan.seeds,
@@ -93,7 +94,7 @@ def write_results(
         "gradient_checks": results.gradients,
         "trainings": [row | {"curves": _curves(record)} for row, record in zip(rows, records, strict=True)],
     }
-    write_json(folder / "results.json", document)
+    write_json(folder / RESULTS, document)
 
 
 def claim_document(verdict: Verdict) -> dict[str, Any]:

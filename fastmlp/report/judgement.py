@@ -109,7 +109,7 @@ def explain(claim: Claim, effect: Effect, records: Records) -> str:
     mean = effect.interval.mean
     agreeing = sum((value > 0) == (mean > 0) for value in effect.values)
     count = len(effect.values)
-    where = f"in each of {count} seeds" if agreeing == count else f"in {agreeing} of {count} seeds"
+    where = f"with each of the {count} seeds" if agreeing == count else f"with {agreeing} of {count} seeds"
     if claim.measure is GAP:
         text = f"In the last epoch the gap is {_amount(claim, mean)} than in the first, {where}."
     elif claim.measure is FASTER:

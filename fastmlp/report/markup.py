@@ -73,9 +73,14 @@ def section(identifier: str, title: str, *children: Content) -> Markup:
     return tag("section", tag("h2", title), *children, id=identifier)
 
 
-def table(header: Sequence[Content], rows: Iterable[Sequence[Content]], class_: str = "") -> Markup:
-    """Make a table whose first column names the row; it scrolls by itself where it is wider than the page."""
-    head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
+def table(
+    header: Sequence[Content], rows: Iterable[Sequence[Content]], class_: str = "", label: str = "table"
+) -> Markup:
+    """Make a table whose first column names the row; it scrolls by itself where it is wider than the page.
+
+    Without a header there is no row for it. The label is for those who cannot see it.
+    """
+    head = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in header))) if header else None
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    whole = tag("table", tag("thead", head), tag("tbody", *body))
-    return tag("div", whole, class_=f"wide {class_}".strip(), tabindex=0, role="region", aria_label="table")
+    whole = tag("table", head, tag("tbody", *body))
+    return tag("div", whole, class_=f"wide {class_}".strip(), tabindex=0, role="region", aria_label=label)

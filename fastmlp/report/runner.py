@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import FastmlpError
+from fastmlp.locking import FileLock, InUseError
 from fastmlp.memory import human_bytes
 from fastmlp.report.jobs import Job, needed_jobs, run_job
 from fastmlp.report.plan import RUNS, Observer, Plan
@@ -22,7 +23,7 @@ from fastmlp.runs import RunFolderError, write_json
 if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
 
-_MARK = "about.json"
+_MARK, _LOCK = "about.json", ".lock"
 _BYTES_PER_JOB, _BYTES_OF_REPORT = 1 << 20, 16 << 20
 
 
@@ -49,8 +50,8 @@ class Results:
     seconds: float | None = None
 
 
-def claim_folder(folder: Path, *, force: bool, resume: bool) -> None:
-    """Make sure before all work that a report can be written.
+def claim_folder(folder: Path, *, force: bool, resume: bool) -> FileLock:
+    """Make sure before all work that a report can be written, and by nobody else at the same time.
 
     Parameters
     ----------
@@ -61,28 +62,48 @@ def claim_folder(folder: Path, *, force: bool, resume: bool) -> None:
     resume : bool
         Accept a folder with an earlier run of this command in it.
 
+    Returns
+    -------
+    FileLock
+        Held; to be released when the report is written.
+
     Raises
     ------
     RunFolderError
-        If the folder holds files, cannot be made or written to.
+        If the folder holds files, cannot be made or written to, or another process works on it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not force:
             if not resume:
                 raise RunFolderError(f"{folder}: exists and is not empty")
-            if not (folder / RUNS / _MARK).is_file():
+            if not (folder / RUNS / _MARK).is_file() and not _is_hardly_begun(folder):
                 raise RunFolderError(f"{folder}: holds files, but no run of this command to resume")
         runs = folder / RUNS
         runs.mkdir(exist_ok=True)
-        probe = folder / f".{os.urandom(4).hex()}.tmp"
-        probe.touch()
-        probe.unlink()
-        write_json(runs / _MARK, {"command": "fastmlp reproduce"})
+        lock = FileLock(runs / _LOCK)
+        lock.acquire()
+        try:
+            probe = folder / f".{os.urandom(4).hex()}.tmp"
+            probe.touch()
+            probe.unlink()
+            write_json(runs / _MARK, {"command": "fastmlp reproduce"})
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+    except InUseError as error:
+        raise RunFolderError(str(error)) from error
     except OSError as error:
         is_file = isinstance(error, (NotADirectoryError, FileExistsError))
         reason = "is not a folder" if is_file else (error.strerror or str(error)).lower()
         raise RunFolderError(f"{error.filename or folder}: {reason}") from error
+
+
+def _is_hardly_begun(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that is killed before it has left its mark."""
+    paths = [path for path in (*folder.iterdir(), *(folder / RUNS).glob("*")) if path != folder / RUNS]
+    return all(path.name == _LOCK or (path.name.startswith(".") and path.suffix == ".tmp") for path in paths)
 
 
 def run(plan: Plan, dataset: Dataset, observer: Observer, *, resume: bool) -> Results:

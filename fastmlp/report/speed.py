@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
 
 
+_UNDISTURBED = 0.9  # processor seconds per second: NumPy computes all the time; waiting threads of a BLAS do not count
+
+
 @dataclass(frozen=True)
 class SpeedUp:
     """What the comparison found.
@@ -31,6 +34,8 @@ class SpeedUp:
         The largest difference of a batch's loss in the first epoch: both take the same steps in the same order.
     threads : int
         Threads that fastmlp was allowed; NumPy's products are left to its BLAS.
+    share : float, default 1.0
+        Processor seconds per second of the thread that runs NumPy: less than one if other programs were in the way.
     """
 
     samples: int
@@ -40,6 +45,12 @@ class SpeedUp:
     numpy_accuracy: float
     difference: float
     threads: int
+    share: float = 1.0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs kept the processor busy, so that the times say little."""
+        return self.share < _UNDISTURBED
 
     @property
     def factor(self) -> float:
@@ -65,9 +76,10 @@ def compare_with_numpy(dataset: Dataset, protocol: Protocol) -> SpeedUp:
         "momentum": experiment.momentum,
     }
     history = train(network, dataset.X_train, dataset.y_train, drop_last=True, seed=0, **recipe)  # type: ignore[arg-type]
-    started = time.perf_counter()
+    started, had = time.perf_counter(), time.thread_time()
     losses = train_baseline(twin, dataset.X_train, dataset.y_train, drop_last=True, seed=0, **recipe)  # type: ignore[arg-type]
     numpy_seconds = time.perf_counter() - started
+    share = (time.thread_time() - had) / numpy_seconds
     first = slice(0, history.steps_per_epoch)
     return SpeedUp(
         samples=history.samples,
@@ -77,4 +89,5 @@ def compare_with_numpy(dataset: Dataset, protocol: Protocol) -> SpeedUp:
         numpy_accuracy=twin.evaluate(dataset.X_test, dataset.y_test)[1],
         difference=float(np.abs(history.batch_loss[first] - np.array(losses)[first]).max()),
         threads=history.threads,
+        share=share,
     )

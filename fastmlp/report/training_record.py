@@ -125,7 +125,12 @@ class TrainingRecord:
 
     @property
     def early_loss(self) -> float:
-        """Mean validation loss of the first five epochs: the area under the curve divided by its width."""
+        """Mean validation loss of the first five epochs: the area under the curve divided by its width.
+
+        NaN for a training of fewer.
+        """
+        if self.steps < EARLY_EPOCHS * self.steps_per_epoch:
+            return float("nan")
         early = self.validation_loss[self.step <= EARLY_EPOCHS * self.steps_per_epoch]
         return float(early.mean()) if len(early) else float("nan")
 

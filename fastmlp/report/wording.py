@@ -19,7 +19,7 @@ ACTIVATIONS = {
     "identity": "identity",
 }
 INITIALIZATIONS = {
-    "uniform": "uniform(−1, 1)",
+    "uniform": "uniform(−1,\N{NO-BREAK SPACE}1)",
     "lecun": "improved (normal, 1/⁠√fan-in)",
     "he": "He (normal, √(2/fan-in))",
     "glorot": "Glorot (uniform)",
@@ -61,7 +61,7 @@ def stops(records: Sequence[TrainingRecord]) -> str:
     """Say how the trainings of an experiment ended."""
     stopped = [record for record in records if record.status == "stopped early"]
     diverged = sum(record.status == "diverged" for record in records)
-    of_all = f"of {plural(len(records), 'seed')}"
+    of_all = f"of {plural(len(records), 'training')}"
     parts = []
     if stopped:
         epochs = statistics.fmean(record.steps / record.steps_per_epoch for record in stopped)
@@ -123,5 +123,10 @@ def plural(count: int, one: str) -> str:
 
 
 def typographic(text: str) -> str:
-    """Return a text of the command line with real minus signs."""
-    return text.replace("(-1,", "(−1,")
+    """Return a text of the command line with real minus signs and no line break within an interval."""
+    return text.replace("(-1, 1)", "(−1,\N{NO-BREAK SPACE}1)")
+
+
+def together(text: str) -> str:
+    """Return a text that stays on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

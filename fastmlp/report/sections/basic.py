@@ -8,7 +8,7 @@ from fastmlp.report.jobs import initial_network
 from fastmlp.report.markup import Markup, code, join, paragraph, section, table, tag
 from fastmlp.report.mathml import formula
 from fastmlp.report.sections.networks import experiment_block, results_table
-from fastmlp.report.wording import ACTIVATIONS, describe_network, parameter_sum, scientific
+from fastmlp.report.wording import ACTIVATIONS, describe_network, parameter_sum, scientific, together
 
 ORIGINAL_MEAN, ORIGINAL_DEVIATION = 33.55274553571429, 78.87550070784701
 
@@ -24,7 +24,7 @@ def task_2(findings: Findings) -> Markup:
     if default is not None:
         parts += [
             tag("h3", "c) Training the basic network"),
-            *experiment_block(findings, default, with_title=False),
+            experiment_block(findings, default, with_title=False),
             results_table(findings, {"default": default}),
             tag("h3", "d) Number of parameters"),
             paragraph(f"Weights and biases: {parameter_sum(findings.sizes(default))}."),
@@ -77,24 +77,26 @@ def _gradient_checks(findings: Findings) -> list[Markup]:
         f"The gradients of the compiled kernels, in float64 and over {SAMPLES} training images, against central "
         "differences of the loss L, for some weights w and biases of every layer and on both ways through the first "
         "layer: with all pixels, and skipping those that are 0. The weights are the initial ones, so networks that "
-        "differ in learning rate and momentum only share a row."
+        "differ in learning rate and momentum only share a row. The relative difference is the absolute one over the "
+        "larger of the two numbers, or over 0.01 where both are smaller."
     )
     verdict = (
         f"The worst relative difference is {scientific(worst)}; {'none' if passed else 'NOT every one'} is "
         f"{'above' if passed else 'within'} the tolerance of {_power(tolerance)}. Here ε is at most 10⁻⁵, and shorter "
         "where that would carry a unit across the kink of the ReLU (see fastmlp/gradient_check.py)."
     )
+    step = together(f"ε = {EPSILON:g}")
     original = (
-        f"The last column is the original's test: ε = {EPSILON:g}, and no absolute difference above ε² = "
-        f"{_power(EPSILON**2)}."
+        f"The last column is the original's test: {step}, and no absolute difference above "
+        f"{together(f'ε² = {_power(EPSILON**2)}')}."
     )
     if any(
         plan.experiments[name].activation == "relu" and not check["original_passed"] for name, check in checks.items()
     ):
         original += (
-            " ReLU does not pass it: where a unit changes sides for some image between w − ε and w + ε, the quotient "
-            "is taken across the kink, where there is no derivative. With shorter steps this does not happen, and "
-            "the difference is gone."
+            f" ReLU does not pass it: where a unit changes sides for some image between {together('w − ε')} and "
+            f"{together('w + ε')}, the quotient is taken across the kink, where there is no derivative. With shorter "
+            "steps this does not happen, and the difference is gone."
         )
     header = (
         "Network",
@@ -102,13 +104,13 @@ def _gradient_checks(findings: Findings) -> list[Markup]:
         "Activation",
         "Compared",
         "Worst relative difference",
-        f"Worst with ε = {EPSILON:g}",
+        f"Worst absolute difference, {step}",
     )
     quotient = formula("frac{d L}{d w} approx frac{L ( w + epsilon ) - L ( w - epsilon )}{2 epsilon}")
     return [
         paragraph(text),
         tag("div", quotient, class_="formula"),
-        table(header, rows, class_="numbers"),
+        table(header, rows, class_="numbers", label="gradient checks"),
         paragraph(verdict),
         paragraph(original),
     ]

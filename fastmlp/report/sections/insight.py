@@ -7,6 +7,7 @@ from fastmlp.report.findings import Findings, best_experiment
 from fastmlp.report.jobs import new_network
 from fastmlp.report.markup import Markup, code, paragraph, section, tag
 from fastmlp.report.pictures import MOST_UNITS, Mistake, caption, confident_mistakes, weight_mosaic
+from fastmlp.report.wording import INITIALIZATIONS
 
 
 def shown_experiments(findings: Findings) -> list[str]:
@@ -25,9 +26,10 @@ def insight(findings: Findings) -> Markup | None:
             "Every hidden unit of the first layer has a weight per pixel, so its weights are a picture: blue is "
             "negative, white zero, vermilion positive, each mosaic on its own scale. What looks like noise is what is "
             "left of the initial weights. At the border the pixels are nearly always 0, so training moves all of their "
-            "weights alike, and the differences stay as they were drawn; weights drawn from uniform(−1, 1) are so "
-            "large that what was learnt disappears among them. The second mosaic has the initial weights taken away. "
-            "The best network is the one with the lowest best validation loss in the mean over its seeds."
+            "weights alike, and the differences stay as they were drawn; weights drawn from "
+            f"{INITIALIZATIONS['uniform']} are so large that what was learnt disappears among them. The second mosaic "
+            "has the initial weights taken away. The best network is the one with the lowest best validation loss in "
+            "the mean over its seeds."
         )
     ]
     for name in names:

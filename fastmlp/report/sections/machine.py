@@ -33,13 +33,13 @@ def speed_and_machine(findings: Findings, background: dict[str, Any]) -> Markup:
         ("System", f"{machine['system']}, {machine['architecture']}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Data", f"{background['data']['name']}, SHA-256 {background['data']['fingerprint'][:16]}…"),
-        ("Made", background["finished"]),
+        ("Made", background["finished"].replace("T", " ").replace("+00:00", " UTC")),
     ]
     return section(
         "machine",
         "Speed and machine",
         *parts,
-        table(("", ""), rows),
+        table((), rows, label="machine and versions"),
         tag("h3", "Doing it again"),
         listing(command_line(findings.plan, baseline=findings.speed_up is not None)),
         paragraph(
@@ -71,7 +71,11 @@ def _speed_up(found: SpeedUp) -> Markup:
         f"{found.samples:,} samples in {found.numpy_seconds:.2f} s; fastmlp with {plural(found.threads, 'thread')}, "
         f"the same steps in the same order: {found.seconds:.2f} s. That is ",
         tag("strong", f"{found.factor:.1f} times as fast"),
-        f". NumPy's network then classifies {100 * found.numpy_accuracy:.2f} % of the validation samples rightly, "
+        f". NumPy's network then classifies {100 * found.numpy_accuracy:.2f} % of the validation samples correctly, "
         f"fastmlp's {100 * found.accuracy:.2f} %; in the first epoch the losses of no batch differ by more than "
         f"{scientific(found.difference)}.",
+        f" Other programs kept the processor busy meanwhile (NumPy had it for {100 * found.share:.0f} % of the time), "
+        "so these times say little."
+        if found.disturbed
+        else None,
     )

@@ -55,39 +55,43 @@ SINGLE = (
 BATCH = (
     Equation(
         "Forward, layer by layer; X has a row per image. The first layer skips pixels that are 0: with "
-        "x = β + s, where s is 0 for them, the product with β is the same for all images.",
+        "x = β + s, where s is 0 for them, the product with β is the same for all images. Later layers skip, where "
+        "it pays, units that a ReLU has set to 0.",
         ("Z = X W + b", "A = f ( Z )", "X W + b = S W + ( beta W + b )"),
-        ("dense.forward", "sparse.forward", "activation.activate"),
+        ("dense.forward", "sparse.forward_inputs", "sparse.forward", "background.project", "activation.activate"),
     ),
     Equation(
-        "Logits, softmax and the mean cross-entropy of the B images, y being the labels as unit vectors. The largest "
-        "logit is subtracted first, so that nothing overflows.",
-        ("P = softmax ( A W + b )", "L = - frac{1}{B} sum_n log p_{n , y_n}"),
+        "Logits, softmax and the mean cross-entropy of the B images n. Y has the labels as rows: 1 for the class of "
+        "the image, 0 for the others. The largest logit is subtracted first, so that nothing overflows.",
+        ("P = softmax ( A W + b )", "L = - frac{1}{B} sum_n sum_k y_{n k} log p_{n k}"),
         ("output.partial_logits", "output.softmax", "output.cross_entropy"),
     ),
     Equation(
-        "Softmax and cross-entropy together have a simple derivative. The kernel multiplies it by −α/B at once, "
-        "so that all sums below are already steps.",
-        ("delta_k = p_k - y_k",),
-        ("output.cross_entropy",),
+        "Softmax and cross-entropy together have a simple derivative. Each row of Δ is the δ of one image; the mean "
+        "over the batch brings in the 1/B below. The kernels multiply by −α/B at once, so that all sums below are "
+        "already steps.",
+        ("Delta_k = P - Y",),
+        ("output.softmax", "output.cross_entropy"),
     ),
     Equation(
         "Back to the last hidden layer, and from each hidden layer to the one below; f′ is computed from the "
         "activation itself, and ⊙ multiplies element by element.",
         ("Delta_j = f ' ( Z_j ) odot ( Delta_k W_{j k}^T )",),
-        ("output.input_gradient", "batch.propagate_gradient", "activation.times_derivative"),
+        ("output.input_gradient", "batch.propagate_parts", "batch.propagate_gradient", "activation.times_derivative"),
     ),
     Equation(
         "The step of a hidden layer's weights (I×J), from its inputs X (B×I) and Δ of the hidden layer (B×J). "
-        "Pixels that are 0 are skipped here as well; 1 is a column of ones, so 1ᵀΔ sums over the batch.",
+        "Pixels that are 0 are skipped here as well; 1 is a column of ones, so 1ᵀΔ sums over the batch. What the "
+        "background adds is the same row for all pixels, times β: it is kept aside and goes into the weights from time "
+        "to time.",
         ("W <- W - frac{alpha}{B} X^T Delta_j", "X^T Delta_j = S^T Delta_j + beta^T 1^T Delta_j"),
-        ("dense.weight_step", "sparse.weight_step"),
+        ("dense.weight_step", "sparse.weight_step", "background.fold"),
     ),
     Equation(
         "The step of the output weights (J×K), from the activations of the last hidden layer (the original calls "
         "them Z). Biases are weights of an input that is always 1.",
         ("W <- W - frac{alpha}{B} A^T Delta_k", "b <- b - frac{alpha}{B} 1^T Delta"),
-        ("output.weight_step", "output.step_bias", "optimizer.step_bias"),
+        ("output.weight_step", "output.step_bias", "optimizer.step_row"),
     ),
     Equation(
         "Momentum μ: the step is added to a share of the one before.",

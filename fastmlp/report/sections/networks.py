@@ -27,8 +27,10 @@ def comparison(findings: Findings, group: str, experiments: Mapping[str, Experim
     return [tag("div", *figures, class_="pair")]
 
 
-def experiment_block(findings: Findings, experiment: Experiment, *, with_title: bool = True) -> list[Markup]:
-    """The two figures of the original for one experiment, with what it is and where early stopping hit."""
+def experiment_block(
+    findings: Findings, experiment: Experiment, *remarks: Markup | None, with_title: bool = True
+) -> Markup:
+    """The two figures of the original for one experiment, with what it is, where early stopping hit, and remarks."""
     records = findings.records(experiment.name)
     name = experiment.name
     title = experiment.title or name
@@ -37,15 +39,16 @@ def experiment_block(findings: Findings, experiment: Experiment, *, with_title: 
         findings.drawing(f"{name}-{kind}", f"{title}: training and validation {kind} against training steps")
         for kind in ("loss", "accuracy")
     ]
-    shown = tag(
+    return tag(
         "div",
         *([heading] if with_title else []),
         paragraph(describe_experiment(experiment, findings.sizes(experiment)) + ".", class_="note"),
         tag("div", *figures, class_="pair"),
         paragraph(stops(records)),
+        *_claims(findings, name),
+        *remarks,
         class_="experiment",
     )
-    return [shown, *_claims(findings, name)]
 
 
 def _claims(findings: Findings, name: str) -> list[Markup]:
@@ -88,4 +91,4 @@ def results_table(findings: Findings, experiments: Mapping[str, Experiment]) -> 
         "Epochs",
         "Seconds",
     )
-    return table(header, rows, class_="numbers")
+    return table(header, rows, class_="numbers", label=f"results of {', '.join(experiments)}")

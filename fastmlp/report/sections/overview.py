@@ -50,7 +50,7 @@ def summary(findings: Findings) -> Markup:
         "summary",
         "Summary",
         paragraph(lead),
-        table(("", "Claim", "Verdict"), map(_row, findings.verdicts)),
+        table(("No.", "Claim", "Verdict"), map(_row, findings.verdicts), label="verdicts"),
         paragraph(f"Of the nine claims {_listed(totals)}."),
     )
 
@@ -91,8 +91,8 @@ def protocol(findings: Findings) -> Markup:
         f"{len(dataset.X_test):,} test samples to validate; standardised with the mean and the standard deviation of "
         "the training samples.",
         f"Mini-batches of {rules.batch_size} in a new random order every epoch; an incomplete last one is "
-        "dropped. Gradient descent on the mean cross-entropy of the batch, with the learning rate and momentum that "
-        "are told of each network.",
+        "dropped. Gradient descent on the mean cross-entropy of the batch, with the learning rate and momentum given "
+        "for each network.",
         f"Validation {rules.validations_per_epoch} times an epoch: validation loss and accuracy, and the "
         f"accuracy on all {len(dataset.X_train):,} training samples.",
         f"At most {plural(rules.epochs, 'epoch')}; early stopping after {rules.patience} validations in a row "
@@ -100,11 +100,15 @@ def protocol(findings: Findings) -> Markup:
         f"Every network with {plural(plan.seeds, 'seed')}. A seed decides the initial weights and the order of "
         "the samples, so that networks with the same seed can be compared in pairs.",
     )
+    networks = (
+        "784-64-10 has 784 inputs, a hidden layer of 64 units and 10 classes; 64×10 stands for ten hidden layers of "
+        "64. All hidden layers have the activation function that is named; biases begin at 0."
+    )
     figures = (
         "A line is the mean over the seeds. Bands: for the training loss one standard deviation of the batch "
         "losses up and down, otherwise from the lowest to the highest seed. A dotted line marks where early "
         "stopping ended a seed; from there on the mean of those still training is drawn fainter. The first "
-        "epoch may leave the figure at the top."
+        "epoch may leave the figure, a loss at the top and an accuracy at the bottom."
     )
     tables = (
         "Mean ± standard deviation over the seeds. Seconds are those of the training steps, without "
@@ -118,6 +122,7 @@ def protocol(findings: Findings) -> Markup:
         "protocol",
         "Protocol",
         tag("ul", *(tag("li", item) for item in items)),
+        paragraph(tag("strong", "Networks. "), networks),
         paragraph(tag("strong", "Figures. "), figures),
         paragraph(tag("strong", "Tables. "), tables),
         paragraph(tag("strong", "A caution. "), caution),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fastmlp.report.claims import LOSS
 from fastmlp.report.experiments import CHAIN, Experiment
 from fastmlp.report.findings import Findings
+from fastmlp.report.judgement import FAILS, HOLDS, OPEN, decide, measure
 from fastmlp.report.markup import Markup, code, paragraph, section, tag
 from fastmlp.report.sections.networks import comparison, experiment_block, results_table
-from fastmlp.report.wording import count_parameters, parameter_sum
+from fastmlp.report.wording import INITIALIZATIONS, count_parameters, interval_in_words, parameter_sum
 
 ORIGINAL_TEN_LAYERS = 88_448
 
@@ -18,11 +20,13 @@ def task_3(findings: Findings) -> Markup:
     parts: list[Markup | None] = [
         paragraph(
             "Each trick alone against the basic network, then all of them in the order of the original. The improved "
-            "initialisation draws weights from a normal distribution with standard deviation 1/⁠√fan-in instead of "
-            "uniform(−1, 1), with which 784 inputs saturate most sigmoids from the start; He's has √(2/fan-in), as "
-            "ReLU halves the variance. The improved sigmoid, 1.7159 tanh(2z/3), is centred on 0 and maps ±1 to ±1. "
-            "Momentum 0.9 comes with learning rate 0.02: successive steps in the same direction add up, in the end to "
-            "1/(1 − 0.9) = 10 times one of them, so they get more drastic, as if the learning rate grew to 0.2."
+            "initialisation draws weights from a normal distribution with standard deviation 1/\N{WORD JOINER}√fan-in "
+            f"(fan-in being the number of inputs of a unit) instead of {INITIALIZATIONS['uniform']}, with which 784 "
+            "inputs saturate most sigmoids from the start; He's has √(2/fan-in), as ReLU lets only half of the mean "
+            "square of its inputs through. The improved sigmoid, 1.7159\N{NO-BREAK SPACE}tanh(2z/3), is centred on 0 "
+            "and maps ±1 to ±1. Momentum 0.9 comes with learning rate 0.02: successive steps in the same direction add "
+            "up, in the end to 1/(1 − 0.9) = 10 times one of them, so they get more drastic, as if the learning rate "
+            "grew to 0.2."
         ),
         paragraph(
             "The original finds that each trick helps, that with ReLU the network generalises very fast, and that "
@@ -43,7 +47,7 @@ def task_3(findings: Findings) -> Markup:
         ]
     for experiment in experiments.values():
         if findings.home(experiment) == "task3":
-            parts += experiment_block(findings, experiment)
+            parts.append(experiment_block(findings, experiment))
     return section("task-3", "Task 3: tricks of the trade", *parts)
 
 
@@ -60,7 +64,7 @@ def task_4(findings: Findings) -> Markup:
         paragraph(
             "The original takes a worse accuracy with 32 units for too little capacity (high bias), which would show "
             "in the training accuracy, too, and a growing gap between training and validation accuracy of the deeper "
-            "networks for overfitting."
+            "networks for overfitting. The letters are the original's; its part c) has no experiment."
         ),
         *comparison(findings, "task4", experiments),
         results_table(findings, experiments),
@@ -68,10 +72,14 @@ def task_4(findings: Findings) -> Markup:
     for name, experiment in experiments.items():
         if findings.home(experiment) != "task4":
             continue
-        parts += experiment_block(findings, experiment)
-        parts.append(paragraph(f"Parameters: {parameter_sum(findings.sizes(experiment))}."))
-        parts += [remark(findings, experiment) for remark in _REMARKS.get(name, ())]
+        remarks = [remark(findings, experiment) for remark in _REMARKS.get(name, ())]
+        parts.append(experiment_block(findings, experiment, parameters(findings, experiment), *remarks))
     return section("task-4", "Task 4: topology", *parts)
+
+
+def parameters(findings: Findings, experiment: Experiment) -> Markup:
+    """Write the sum of the parameters out."""
+    return paragraph(f"Parameters: {parameter_sum(findings.sizes(experiment))}.")
 
 
 def _two_layers(findings: Findings, experiment: Experiment) -> Markup | None:
@@ -98,9 +106,24 @@ def _equal_parameters(findings: Findings, _: Experiment) -> Markup | None:
     sizes = findings.sizes(findings.plan.experiments["two-layers"])
     return paragraph(
         f"Not in the original: about as many parameters as the two hidden layers of 64 have "
-        f"({count_parameters(sizes):,}), in one layer. It tells what the second layer does from what the parameters do."
+        f"({count_parameters(sizes):,}), in one layer. It tells apart what the second layer and what the parameters do."
+        f"{_one_layer_against_two(findings)}"
     )
 
+
+def _one_layer_against_two(findings: Findings) -> str:
+    effect = measure(LOSS, findings.records("one-layer-69"), findings.records("two-layers"))
+    if effect.interval is None:
+        return ""
+    words = interval_in_words(effect.interval, LOSS.unit)
+    return f" How much lower the best validation loss is than with two layers: {words}; {_OUTCOMES[decide(effect)]}."
+
+
+_OUTCOMES = {
+    HOLDS: "here the parameters do more in one layer",
+    FAILS: "here the second layer does more than its parameters",
+    OPEN: "no difference that could not be chance",
+}
 
 _REMARKS = {"two-layers": (_two_layers,), "ten-layers": (_ten_layers,), "one-layer-69": (_equal_parameters,)}
 
@@ -113,6 +136,5 @@ def own(findings: Findings) -> Markup:
         results_table(findings, experiments),
     ]
     for experiment in experiments.values():
-        parts += experiment_block(findings, experiment)
-        parts.append(paragraph(f"Parameters: {parameter_sum(findings.sizes(experiment))}."))
+        parts.append(experiment_block(findings, experiment, parameters(findings, experiment)))
     return section("own", "Further experiments", *parts)

@@ -26,10 +26,11 @@ def verdicts(findings: Findings) -> Markup:
     introduction = (
         "A claim holds if the 95 % confidence interval of the effect lies within what the claim says, does not "
         "hold if it lies outside, and is not decided if it is partly in it. Effects are differences between two "
-        f"networks with the same seed, averaged over {plural(findings.plan.seeds, 'seed')}; the intervals are "
-        "Student's for the mean of these differences. Positive means: as the claim says. One such interval in "
-        "twenty misses the truth, so among nine a wrong verdict is not unlikely. No definition was changed after "
-        "its result was seen."
+        "networks with the same seed, or between the last and the first epoch of one, averaged over "
+        f"{plural(findings.plan.seeds, 'seed')}; the intervals are Student's for the mean of these differences. "
+        "Positive means: as the claim says. One such interval in twenty misses the truth, so it would be no wonder "
+        "if one of the nine did; that makes a verdict doubtful only where the interval ends close to an end of what "
+        "the claim says. No definition was changed after its result was seen."
     )
     drawings = (
         "In the drawings the dot is the mean, the bar its interval and each circle a seed; dashed lines are the ends "
@@ -43,7 +44,9 @@ def verdicts(findings: Findings) -> Markup:
 def _block(verdict: Verdict) -> Markup:
     claim, effect = verdict.claim, verdict.effect
     title = f"{claim.number}. {typographic(claim.statement)} "
-    against = (" against ", code(claim.reference)) if claim.reference != claim.subject else ()
+    alone = claim.reference == claim.subject
+    networks = (code(claim.subject),) if alone else (code(claim.subject), " against ", code(claim.reference))
+    remark = f" {typographic(claim.remark)}" if claim.remark else None
     drawing = None
     if effect is not None and effect.interval is not None:
         words = interval_in_words(effect.interval, claim.measure.unit)
@@ -59,7 +62,9 @@ def _block(verdict: Verdict) -> Markup:
         paragraph(verdict.sentence),
         drawing,
         *(_further(verdict, what, other) for what, other in verdict.further),
-        paragraph("Compared: ", code(claim.subject), *against, ". ", claim.measure.definition, class_="note"),
+        paragraph(
+            "Network: " if alone else "Compared: ", *networks, ". ", claim.measure.definition, remark, class_="note"
+        ),
         class_="claim",
     )
 
