@@ -19,8 +19,9 @@ from fastmlp.kernels.propagation import (
     logits_start,
     prepare_background,
     probabilities,
+    scratch_start,
 )
-from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of
+from fastmlp.kernels.tile import ROWS, VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
 
 # Words of the control array: next piece to take, and whether to stop.
 NEXT, STOP = 0, 8
@@ -32,15 +33,20 @@ def count_correct(layers, options, data, memory, piece):
     """Number of samples whose largest logit is that of their label; of equal logits the first counts."""
     layer = layers[len(layers) - 1]
     block = VECTORS * lanes_of(memory.own)
+    scratch = scratch_start(layers, options)
     correct = 0
-    for row in range(piece.samples):
-        start = logits_start(options) + row // block * layer.outputs * block + row % block
-        best, largest = 0, get(memory.own, start)
+    for square in range(piece.squares):
+        start = logits_start(options) + square * layer.outputs * block
+        largest = load(memory.own, start, 0, 1, VECTORS)
+        predicted = zeros(memory.own, 1, VECTORS)
         for c in range(1, options.n_classes):
-            value = get(memory.own, start + c * block)
-            if value > largest:
-                best, largest = c, value
-        correct += best == get(data.labels, np.int64(get(data.order, piece.start + row)))
+            logits = load(memory.own, start + c * block, 0, 1, VECTORS)
+            predicted = where_greater(logits, largest, fill(memory.own, c, 1, VECTORS), predicted)
+            largest = where_greater(logits, largest, logits, largest)
+        store(memory.own, scratch, 0, predicted)
+        for row in range(square * block, min((square + 1) * block, piece.samples)):
+            label = get(data.labels, np.int64(get(data.order, piece.start + row)))
+            correct += np.int64(get(memory.own, scratch + row - square * block)) == label
     return correct
 
 

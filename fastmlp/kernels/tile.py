@@ -414,6 +414,17 @@ hyperbolic_tangent = _map(vector.hyperbolic_tangent, "tanh x.")
 logistic = _map(vector.logistic, "1 / (1 + e^-x).")
 
 
+@intrinsic
+def where_greater(typing_context, a, b, chosen, otherwise):
+    """``chosen`` where ``a > b``, else ``otherwise``; four tiles of one shape."""
+
+    def emit(context, builder, signature, arguments):
+        columns = zip(*[_registers(builder, a, argument) for argument in arguments], strict=True)
+        return _assemble(builder, [x.where(">", y, yes, no) for x, y, yes, no in columns])
+
+    return a(a, a, a, a), emit
+
+
 @intrinsic(prefer_literal=True)
 def fill(typing_context, array, number, rows, vectors):
     """A tile with ``number`` (a scalar of the array's dtype) in every lane."""
