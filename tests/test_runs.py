@@ -117,7 +117,8 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     kept = [".model.safetensors", "model.safetensors.tmp", ".other.tmp", "notes.txt"]
     for name in leftovers + kept:
         (tmp_path / name).write_text("half")
-    RunFolder.create(tmp_path, (2, 2), overwrite=True)
+    with RunFolder.create(tmp_path, (2, 2), overwrite=True):
+        pass
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "config.json"])
 
 
