@@ -18,6 +18,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,32 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Return the content of a regular file: a named pipe could be waited for, a device read, for ever.
+
+    Raises
+    ------
+    OSError
+        If it is something else, cannot be read or has more than `most` bytes.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what a run's ``config.json`` says; nothing if it is missing or no record."""
+    try:
+        found = json.loads(read_regular(folder / CONFIG, _LONGEST_RECORD))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, document: object, *, indent: int | None = None) -> None:
@@ -244,12 +271,7 @@ class RunFolder:
 
     def record(self) -> dict[str, Any]:
         """Return what ``config.json`` says; nothing if it is missing or no record."""
-        try:
-            with (self.path / CONFIG).open("rb") as file:
-                found = json.loads(file.read(_LONGEST_RECORD))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_record(self.path)
 
     def _remove_stale(self) -> None:
         """Remove what a killed run left half written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from PIL import Image
 
 from fastmlp import Network, load_dataset
 from fastmlp.cli import program
+from fastmlp.runs import RunFolder
+from tests.processes import run_python
 
 
 def run(*arguments: str | Path) -> Result:
@@ -194,6 +197,23 @@ def test_inspect_needs_no_record_of_the_training(model: Path, tmp_path: Path, co
     result = run("inspect", tmp_path)
     assert result.exit_code == 0, result.output
     assert "784-16-10" in result.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "endless", "long"])
+def test_a_record_that_is_no_file_of_ours_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A named pipe would be waited for, a device read for ever, a long list of lists take thirty times its size."""
+    Network((784, 16, 10)).save(tmp_path / "model.safetensors")
+    config = tmp_path / "config.json"
+    if kind == "pipe":
+        os.mkfifo(config)
+    elif kind == "endless":
+        config.symlink_to("/dev/zero")
+    else:
+        config.write_text('{"settings": "' + "x" * (1 << 20) + '"}')
+    printed = run_python("-m", "fastmlp", "inspect", str(tmp_path), "--json", timeout=30)
+    assert json.loads(printed)["training"] is None
+    assert RunFolder(tmp_path).record() == {}
 
 
 # gradcheck

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,15 @@ def test_a_damaged_file_is_no_result(store: Store) -> None:
 @pytest.mark.parametrize("content", [b"[]", b"null", b'{"key": 3}', b"\xff", b"[" * 100_000], ids=lambda b: str(b[:9]))
 def test_foreign_files_are_no_results(store: Store, content: bytes) -> None:
     (store.folder / "relu-he-seed0.json").write_bytes(content)
+    assert store.load(JOB) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("name", ["relu-he-seed0.json", "relu-he-seed0.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(store: Store, name: str) -> None:
+    store.save(JOB, record().to_dict(), network())
+    (store.folder / name).unlink()
+    os.mkfifo(store.folder / name)
     assert store.load(JOB) is None
 
 

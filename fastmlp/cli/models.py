@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from fastmlp.cli.options import Decorator
 from fastmlp.errors import DataFormatError, ModelFormatError
-from fastmlp.runs import CONFIG, MODEL
+from fastmlp.runs import MODEL, read_record
 
 if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
@@ -41,14 +40,7 @@ def load_model(path: Path) -> Network:
 
 def run_record(path: Path) -> dict[str, Any]:
     """Return the config.json beside a model, or nothing if there is none that can be read."""
-    config = (path if path.is_dir() else path.parent) / CONFIG
-    try:
-        if config.stat().st_size > 10_000_000:
-            return {}
-        record = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return read_record(path if path.is_dir() else path.parent)
 
 
 def check_fit(network: Network, dataset: Dataset) -> None:

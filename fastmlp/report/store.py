@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from fastmlp import __version__
 from fastmlp.errors import FastmlpError, ModelFormatError
 from fastmlp.report.jobs import Job
-from fastmlp.runs import json_ready, replacing
+from fastmlp.runs import json_ready, read_regular, replacing
 
 if TYPE_CHECKING:
     from fastmlp.network import Network
     from fastmlp.report.experiments import Protocol
 
 _FORMAT = 1
+_LONGEST = 1 << 26
 
 
 class Store:
@@ -62,11 +63,11 @@ class Store:
     def load(self, job: Job) -> dict[str, Any] | None:
         """Read a result; None if there is none, or it is damaged or the answer to another question."""
         try:
-            document = json.loads(self._path(job).read_text(encoding="utf-8"))
+            document = json.loads(read_regular(self._path(job), _LONGEST))
             content = document["content"]
             whole = document["key"] == self._key(job) and document["digest"] == _digest(content.encode())
             if whole and job.keeps_network:
-                whole = document["network_digest"] == _digest(self.network_path(job).read_bytes())
+                whole = document["network_digest"] == _digest(read_regular(self.network_path(job)))
             result = json.loads(content) if whole else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
