@@ -7,11 +7,11 @@ zeros in the inputs are skipped.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +66,30 @@ def write_model(network: Network, path: str | os.PathLike[str]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash at any moment either the old or the new content is there."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Write a file so that after a crash at any moment either the old or the new content is there.
+
+    A file that is replaced keeps its permissions.
+    """
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}"
+    # not by tempfile: its 0600 is not what one expects of a result, and the umask that would say what to make of it
+    # can only be asked for by changing it, for all threads
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        descriptor = os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)  # mkstemp's 0600 is not what one expects of a result
-        Path(name).replace(path)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -129,8 +140,12 @@ def read_content(path: Path, expected: str = "a model file (model.safetensors)")
             _check_size(path, status.st_size)
             file.seek(0)
             return file.read()
+    except ModelFormatError:
+        raise
     except FileNotFoundError as error:
         raise ModelFormatError(f"{path}: no such file") from error
+    except ValueError as error:  # a path with a null byte
+        raise ModelFormatError(f"{str(path)!a}: cannot be opened: {error}") from error
     except OSError as error:
         raise ModelFormatError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 

@@ -371,7 +371,7 @@ def failing(at: int, error: BaseException) -> Iterator[Callable[[], int]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fdopen", lambda *arguments: FaultyFile(fdopen(*arguments), step))
         patch.setattr(os, "fsync", faulty(os.fsync))
-        patch.setattr(tempfile, "mkstemp", faulty(tempfile.mkstemp))
+        patch.setattr(os, "open", faulty(os.open))
         for name in ("replace", "chmod", "mkdir", "unlink"):
             patch.setattr(Path, name, faulty(getattr(Path, name)))
         yield lambda: count
