@@ -27,6 +27,8 @@ _TELLING_FEATURES = (
     "sve",
 )
 
+_FILE_CACHE = ("inactive_file", "active_file")
+
 _REPORTED_PACKAGES = ("numpy", "numba", "llvmlite", "click", "matplotlib", "safetensors")
 
 
@@ -157,7 +159,8 @@ def available_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
             try:
                 limit = (folder / limit_name).read_text().strip()
                 if limit != "max":
-                    amounts.append(max(0, int(limit) - int((folder / used_name).read_text())))
+                    used = int((folder / used_name).read_text()) - _file_cache(folder)
+                    amounts.append(max(0, int(limit) - max(0, used)))
             except (OSError, ValueError):
                 continue
     amounts += _address_space(proc)
@@ -167,6 +170,17 @@ def available_memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> int | None:
         except (OSError, ValueError):
             return None
     return min(amounts, default=None)
+
+
+def _file_cache(folder: Path) -> int:
+    """Return how many bytes a control group counts as used for files that it read, which it gives up when asked to."""
+    try:
+        entries = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # version 1 has those of the groups below under other names
+        names = ("total_inactive_file", "total_active_file") if "total_active_file" in entries else _FILE_CACHE
+        return sum(int(entries[name]) for name in names)
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _address_space(proc: Path) -> list[int]:

@@ -107,6 +107,25 @@ def test_memory_is_the_smaller_of_the_machine_and_the_group(tmp_path: Path) -> N
     assert system.available_memory(proc, tmp_path / "cgroup") == 600_000
 
 
+@pytest.mark.parametrize(
+    ("version", "statistics", "available"),
+    [
+        (2, "anon 100\ninactive_file 200000\nactive_file 100000\nfile 350000\n", 400_000),
+        (1, "inactive_file 1\nactive_file 1\ntotal_inactive_file 250000\ntotal_active_file 50000\n", 400_000),
+        (2, "inactive_file 900000\nactive_file 900000\n", 1_000_000),
+        (2, "inactive_file many\n", 100_000),
+        (2, "", 100_000),
+    ],
+)
+def test_files_that_were_read_take_no_memory(tmp_path: Path, version: int, statistics: str, available: int) -> None:
+    """A group counts the cache of its files as used, which grows with every file read but is given up when needed."""
+    limit, used = ("max", "current") if version == 2 else ("limit_in_bytes", "usage_in_bytes")
+    proc = files(tmp_path / "proc", {"self/cgroup": "0::/a\n" if version == 2 else "4:memory:/a\n"})
+    group = {f"memory.{limit}": "1000000", f"memory.{used}": "900000", "memory.stat": statistics}
+    files(tmp_path / ("cgroup/a" if version == 2 else "cgroup/memory/a"), group)
+    assert system.available_memory(proc, tmp_path / "cgroup") == available
+
+
 def test_cpu_name_and_features_are_read_from_cpuinfo(tmp_path: Path) -> None:
     text = "model name\t: Some  CPU @ 2 GHz\nflags\t: fpu avx2 fma\n\nprocessor\t: 1\nflags\t: x\n"
     proc = files(tmp_path, {"cpuinfo": text})
