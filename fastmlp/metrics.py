@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastmlp.memory import check_available
+
 
 @dataclass(frozen=True)
 class ClassificationReport:
@@ -56,11 +58,15 @@ def confusion_matrix(y_true: ArrayLike, y_predicted: ArrayLike, n_classes: int) 
         If the labels are not whole numbers.
     ValueError
         If the two differ in shape, are not 1-d, are empty, or hold a label outside 0..n_classes-1.
+    OutOfMemoryError
+        If the matrix needs more memory than there is.
     """
     true = _labels(y_true, "y_true", n_classes)
     predicted = _labels(y_predicted, "y_predicted", n_classes)
     if true.shape != predicted.shape:
         raise ValueError(f"{true.shape[0]} true labels but {predicted.shape[0]} predicted ones")
+    hint = "Leave out classes"
+    check_available(2 * 8 * n_classes**2, "the confusion matrix", f"for {n_classes} classes", hint)
     counts = np.bincount(true * n_classes + predicted, minlength=n_classes * n_classes)
     return counts.astype(np.int64).reshape(n_classes, n_classes)
 

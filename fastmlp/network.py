@@ -259,10 +259,14 @@ class Network:
         ------
         TypeError, ValueError
             For samples that do not fit the network.
+        OutOfMemoryError
+            If the probabilities need more memory than there is.
         """
         samples = checks.check_samples(X, self.n_features, self.dtype)
         if not len(samples):
             return np.zeros((0, self.n_classes), self.dtype)
+        needed = len(samples) * self.n_classes * self.dtype.itemsize
+        check_available(needed, "the prediction", "for a probability of each class", "Predict fewer samples at a time")
         return self._predictor(threads).probabilities(samples)
 
     def predict(self, X: ArrayLike, *, threads: int | None = None) -> NDArray[np.int64]:

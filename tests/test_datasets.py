@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
+from fastmlp import memory
 from fastmlp.datasets import Dataset, load_dataset, mnist
+from fastmlp.datasets.idx import read_idx
+from fastmlp.datasets.images import read_images
 from fastmlp.datasets.moments import feature_moments, pixel_moments
 from fastmlp.errors import DataFormatError
-from tests.dataset_files import ramp, small_arrays, write_idx_folder
+from tests.dataset_files import forged_npy, idx_header, ramp, small_arrays, write_idx_folder, zip_bytes
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +196,33 @@ def test_limit_counts_all_files(tmp_path: Path) -> None:
     load_dataset(folder, max_bytes=63)
     with pytest.raises(DataFormatError, match=r"t10k-labels-idx1-ubyte: data too large \(got 3 bytes, .* at most 2\)"):
         load_dataset(folder, max_bytes=62)
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed", ".npz", ".npy", "converted", "picture"])
+def test_data_beyond_the_memory_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Refuse what max_bytes would allow but a container or another program does not leave room for."""
+    monkeypatch.setattr(memory, "available_memory", lambda: 30_000_000)
+    path = tmp_path / {"picture": "digit.png", "converted": "digit.npy"}.get(kind, f"digit{kind}")
+    shape, n_bytes = (40_000, 1_000), 40_000_000
+    if kind == "plain":
+        path.write_bytes(idx_header(0x08, *shape))
+        os.truncate(path, path.stat().st_size + n_bytes)
+    elif kind == "compressed":
+        path.write_bytes(gzip.compress(idx_header(0x08, *shape) + bytes(n_bytes), 1))
+    elif kind == ".npz":
+        path.write_bytes(zip_bytes({"X.npy": forged_npy(str(shape), n_bytes, "'|u1'")}, zipfile.ZIP_DEFLATED))
+    elif kind == "picture":  # 2400 x 2400 pixels, one bit each
+        Image.new("1", (2400, 2400)).save(path)
+    else:
+        # what can be read may not fit once more, as float32
+        shape, n_bytes = ((10_000, 1_000), 20_000_000) if kind == "converted" else (shape, 80_000_000)
+        path.write_bytes(forged_npy(str(shape), 0, "'<f2'"))
+        os.truncate(path, path.stat().st_size + n_bytes)
+    with pytest.raises(DataFormatError, match=r"digit.*: the data needs [0-9]+ MB of memory, 30 MB available"):
+        if kind in ("plain", "compressed"):
+            read_idx(path, max_bytes=2**40)
+        else:
+            read_images([path], (1, 1_000), max_bytes=2**40)
 
 
 def with_value(shape: tuple[int, int], row: int, column: int, value: float) -> np.ndarray:

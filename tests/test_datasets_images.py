@@ -171,6 +171,15 @@ def test_bad_file(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
 
 
+def test_a_picture_beyond_the_limit(tmp_path: Path) -> None:
+    """Refuse a picture by the size in its header: a few hundred bytes may hold any number of equal pixels."""
+    (tmp_path / "large.png").write_bytes(png((8000, 8000), b""))
+    with pytest.raises(
+        DataFormatError, match=r"large.png: data too large \(got 1024000000 bytes, expected at most 999"
+    ):
+        read_images([tmp_path / "large.png"], SHAPE, max_bytes=999_000_000)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """Name a missing file."""
     with pytest.raises(DataFormatError, match=r"digit.png: no such file"):

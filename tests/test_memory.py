@@ -11,6 +11,7 @@ import pytest
 
 from fastmlp import Network, OutOfMemoryError, memory, train
 from fastmlp.memory import count_parameters, human_bytes, training_bytes
+from fastmlp.metrics import confusion_matrix
 from tests.processes import run_script
 from tests.small_data import same_bits
 
@@ -89,6 +90,16 @@ def test_a_training_that_cannot_be_held_is_refused_and_nothing_is_trained() -> N
     with pytest.raises(OutOfMemoryError, match=r"model needs \S+ TB for weights and training state"):
         train(network, X, y, epochs=10**9, batch_size=1)
     assert same_bits(network, before)
+
+
+def test_results_that_cannot_be_held_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probability of each class for each sample, or a count for each pair of classes, is more than was given."""
+    monkeypatch.setattr(memory, "available_memory", lambda: 1_000_000_000)
+    network = Network((1, 1_000_000))
+    with pytest.raises(OutOfMemoryError, match=r"the prediction needs 1\.2 GB .* 1\.0 GB available"):
+        network.predict(np.zeros((300, 1), np.uint8))
+    with pytest.raises(OutOfMemoryError, match=r"the confusion matrix needs 160 GB for 100000 classes"):
+        confusion_matrix([0], [1], 100_000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of the address space is Linux's")

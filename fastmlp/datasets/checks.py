@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastmlp.datasets.files import RawArray, data_error
+from fastmlp.datasets.files import RawArray, check_room, data_error
 
 _MAX_CLASSES = 1_000_000  # a network has an output per class: larger labels are identifiers, not classes
 
@@ -28,7 +28,7 @@ def as_features(raw: RawArray) -> npt.NDArray[Any]:
     Raises
     ------
     DataFormatError
-        One dimension only, or a value that is NaN, infinite or too large for float32.
+        One dimension only, a value that is NaN, infinite or too large for float32, or no memory to convert them.
     """
     origin, values = raw
     if values.ndim < 2:
@@ -37,6 +37,8 @@ def as_features(raw: RawArray) -> npt.NDArray[Any]:
     is_bytes = rows.dtype == np.uint8 or (rows.dtype.kind != "f" and rows.min() >= 0 and rows.max() <= 255)
     if is_bytes:
         return np.ascontiguousarray(rows, np.uint8)
+    # the copy, unless there is none, and which of its values are finite
+    check_room(origin, rows.size * (1 if rows.dtype == np.float32 else 5))
     with np.errstate(all="ignore"):  # an overflow becomes infinity, which the next line finds
         X = np.ascontiguousarray(rows, np.float32)
     finite = np.isfinite(X)

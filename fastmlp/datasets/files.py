@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastmlp.errors import DataFormatError
+from fastmlp.errors import DataFormatError, OutOfMemoryError
+from fastmlp.memory import check_available
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -73,7 +74,7 @@ def check_shape(origin: str | Path, shape: Sequence[int]) -> None:
 
 
 def check_memory(origin: str | Path, n_bytes: int, max_bytes: int) -> None:
-    """Refuse data that need more than what is left of the caller's limit."""
+    """Refuse data that need more than what is left of the caller's limit, or than the process may still take."""
     if n_bytes > max_bytes:
         raise data_error(
             origin,
@@ -82,6 +83,15 @@ def check_memory(origin: str | Path, n_bytes: int, max_bytes: int) -> None:
             expected=f"at most {max_bytes}",
             hint="Raise max_bytes if you trust the file",
         )
+    check_room(origin, n_bytes)
+
+
+def check_room(origin: str | Path, n_bytes: int) -> None:
+    """Refuse data that need more memory than this process may still take, by whatever limit."""
+    try:
+        check_available(n_bytes, "the data", "of memory", "Use fewer samples")
+    except OutOfMemoryError as error:
+        raise data_error(origin, str(error)) from error
 
 
 def check_expansion(origin: str | Path, n_bytes: int, n_compressed: int) -> None:

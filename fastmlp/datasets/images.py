@@ -13,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastmlp.datasets.checks import as_features
-from fastmlp.datasets.files import RawArray, data_error, open_regular
+from fastmlp.datasets.files import RawArray, check_memory, data_error, open_regular
 from fastmlp.datasets.npz import read_npy, read_npz
+from fastmlp.errors import DataFormatError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _ARRAYS = (".npy", ".npz")
+_BYTES_PER_PIXEL = 16  # of four channels, decoded, converted, laid on white: a small file may hold many equal pixels
 _LIGHT = 127  # a border brighter than this is a light background
 
 
@@ -63,7 +65,7 @@ def read_images(
         Turn dark into light in pictures: for black ink on white paper, as MNIST is white on black.
         Never done unasked. Arrays are left as they are.
     max_bytes : int, default 4 GiB
-        Refuse an array file that needs more memory than this.
+        Refuse a file that needs more memory than this.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def read_images(
     notes: list[str] = []
     for path in map(Path, paths):
         if path.suffix.lower() in _PICTURES:
-            pixels, picture_notes = _read_picture(path, image_shape, invert)
+            pixels, picture_notes = _read_picture(path, image_shape, invert, max_bytes)
             parts.append(pixels.reshape(1, -1))
             names.append(str(path))
             notes.extend(picture_notes)
@@ -110,7 +112,9 @@ def _read_rows(path: Path, image_shape: tuple[int, int], max_bytes: int) -> npt.
     return rows
 
 
-def _read_picture(path: Path, image_shape: tuple[int, int], invert: bool) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def _read_picture(
+    path: Path, image_shape: tuple[int, int], invert: bool, max_bytes: int
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Return the picture's pixels, uint8 (height, width), and notes for the user."""
     from PIL import Image
 
@@ -120,10 +124,14 @@ def _read_picture(path: Path, image_shape: tuple[int, int], invert: bool) -> tup
         warnings.simplefilter("ignore")  # oddities of metadata, which do not touch the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = _grey(Image.open(file, formats=("PNG", "JPEG")))
+            picture = Image.open(file, formats=("PNG", "JPEG"))
+            check_memory(path, _BYTES_PER_PIXEL * picture.width * picture.height, max_bytes)
+            image = _grey(picture)
             if image.size != (width, height):
                 notes.append(f"{path}: resized from {image.width} x {image.height} to {width} x {height}")
                 image = image.resize((width, height), Image.Resampling.LANCZOS)
+        except DataFormatError:
+            raise
         except Exception as error:  # Pillow lists nowhere what damaged files raise
             raise data_error(path, f"not a readable PNG or JPEG picture: {error}") from error
     pixels = np.asarray(image, np.uint8)
