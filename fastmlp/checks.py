@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 MAX_LAYERS = 1000
 MAX_UNITS = 1 << 24
 MAX_SAMPLES = (1 << 32) - 1
+MAX_THREADS = 4096
 
 
 def check_whole_number(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -59,7 +60,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     ------
     ValueError
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)} (got {value!r})")
     return str(value)
 
@@ -92,17 +93,35 @@ def check_pair(name: str, value: object) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
+def check_real(name: str, value: object) -> NDArray[Any]:
+    """Return ``value`` as an array of real numbers: what NumPy would only convert with a loss is refused.
+
+    Raises
+    ------
+    TypeError
+        For text, complex numbers, objects.
+    ValueError
+        For masked values, which would count as what is hidden beneath.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers (got dtype {array.dtype})")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        position = ", ".join(map(str, np.argwhere(np.ma.getmaskarray(value))[0]))
+        raise ValueError(f"{name} has masked values, expected a number everywhere (the first is masked at {position})")
+    return array
+
+
 def check_samples(X: ArrayLike, n_features: int, dtype: np.dtype[Any], name: str = "X") -> NDArray[Any]:
     """Return samples as a C-contiguous array of bytes or of ``dtype``, copied only if they are not one yet.
 
     Raises
     ------
     TypeError, ValueError
-        For what is not numeric, not two-dimensional, of another number of features, or not finite in ``dtype``.
+        For what is not numeric, not two-dimensional, of another number of features, masked, or not finite in
+        ``dtype``.
     """
-    array = np.asarray(X)
-    if array.dtype == object or array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers (got dtype {array.dtype})")
+    array = check_real(name, X)
     if array.ndim != 2:
         raise ValueError(f"{name} must be two-dimensional, one row per sample (got {array.ndim} dimensions)")
     if array.shape[1] != n_features:
@@ -140,6 +159,7 @@ def check_labels(y: ArrayLike, n_samples: int, n_classes: int, name: str = "y") 
         raise ValueError(f"{n_samples} samples but {len(array)} labels in {name}")
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: labels must be whole numbers (got dtype {array.dtype})")
+    check_real(name, y)
     if not len(array):
         return array.astype(np.int32)
     low, high = array.min(), array.max()

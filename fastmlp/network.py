@@ -104,6 +104,8 @@ class Network:
         name = ALIASES.get(activation, activation) if isinstance(activation, str) else activation
         self.activation = checks.check_choice("activation", name, ACTIVATIONS)
         self.init = checks.check_choice("init", init, INITIALIZATIONS)
+        if dtype is None:  # which means float64 to NumPy
+            raise TypeError("dtype must be float32 or float64 (got None)")
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64 (got {self.dtype})")
@@ -150,7 +152,7 @@ class Network:
         The dtype is float64 if the first weights are, else float32. The other parameters, and the errors raised, are
         those of ``Network``; ``init`` and ``seed`` are recorded only.
         """
-        arrays = [np.asarray(weight) for weight in weights]
+        arrays = [checks.check_real(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
         if not arrays or any(array.ndim != 2 for array in arrays):
             raise ValueError("weights: expected two-dimensional arrays, at least one")
         dtype = np.dtype(np.float64 if arrays[0].dtype == np.float64 else np.float32)
@@ -226,6 +228,7 @@ class Network:
             raise ValueError(f"{name}: expected {len(shapes)} arrays (got {len(values)})")
         arrays = []
         for i, (value, shape) in enumerate(zip(values, shapes, strict=True)):
+            checks.check_real(f"{name}[{i}]", value)
             with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
                 array = np.array(value, self.dtype, order="C")
             if array.shape != shape:
@@ -383,7 +386,9 @@ class Network:
         """A predictor of its own for each call, as several threads may predict at once; they share the parameters."""
         from fastmlp import engine
 
-        count = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1)
+        count = (
+            usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, checks.MAX_THREADS)
+        )
         model = self.model()
         parameters, packed = self._parameters, self._packed
         if packed is None or packed[0] is not parameters:
@@ -398,7 +403,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _statistic(name: str, value: ArrayLike, n_features: int, dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    array = np.array(value, np.float64)
+    array = checks.check_real(name, value).astype(np.float64)
     if array.shape not in ((), (n_features,)):
         raise ValueError(f"{name} must be a number or have shape ({n_features},) (got shape {array.shape})")
     with np.errstate(over="ignore"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,13 @@ def test_n_train_of_wrong_type(tmp_path: Path) -> None:
     """Refuse an n_train that is no integer."""
     with pytest.raises(TypeError):
         load_dataset(write_idx_folder(tmp_path, small_arrays()), n_train=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("max_bytes", ["4GB", math.nan, None])
+def test_limit_of_wrong_type(tmp_path: Path, max_bytes: Any) -> None:
+    """Refuse a limit that is no integer: compared with NaN no file would be too large."""
+    with pytest.raises(TypeError):
+        load_dataset(write_idx_folder(tmp_path, small_arrays()), max_bytes=max_bytes)
 
 
 def test_limit_counts_all_files(tmp_path: Path) -> None:

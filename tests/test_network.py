@@ -406,11 +406,13 @@ BAD_NETWORKS: dict[str, tuple[dict[str, Any], str]] = {
         "activation must be one of relu, sigmoid, tanh, scaled_tanh, identity",
     ),
     "no activation": ({"activation": None}, "activation must be one of"),
+    "activation array": ({"activation": np.array(["relu", "tanh"])}, "activation must be one of"),
     "activation list": ({"activation": ["relu"]}, "activation must be one of"),
     "init": ({"init": "xavier"}, "init must be one of he, lecun, glorot, uniform"),
     "dtype": ({"dtype": "float16"}, r"dtype must be float32 or float64 \(got float16\)"),
     "integer dtype": ({"dtype": int}, "dtype must be float32 or float64"),
     "big-endian dtype": ({"dtype": ">f4"}, "dtype must be float32 or float64"),
+    "no dtype": ({"dtype": None}, r"dtype must be float32 or float64 \(got None\)"),
     "not a dtype": ({"dtype": "single float"}, "data type"),
     "seed -1": ({"seed": -1}, "seed must be a whole number from 0 to 4294967295"),
     "large seed": ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295"),
@@ -424,6 +426,12 @@ BAD_NETWORKS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "std negative": ({"std": -1.0}, "std must be > 0"),
     "std too small": ({"std": 1e-40}, "std is too small for float32"),
+    "mean complex": ({"mean": np.full(4, 1j)}, r"mean must hold real numbers \(got dtype complex128\)"),
+    "std text": ({"std": "1"}, "std must hold real numbers"),
+    "std masked": (
+        {"std": np.ma.masked_equal([1.0, 2.0, 3.0, 4.0], 3.0)},
+        r"std has masked values, expected a number everywhere \(the first is masked at 2\)",
+    ),
     "mean too large": ({"mean": 1e39}, "mean must be finite in float32"),
 }
 
@@ -446,6 +454,9 @@ BAD_PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
         r"weights\[1\] has shape",
     ),
     "bias missing": ([np.zeros((3, 4)), np.zeros((4, 2))], [np.zeros(4)], "biases: expected 2 arrays"),
+    "complex": ([np.ones((3, 2)), np.ones((2, 2)) * 1j], [np.zeros(2)] * 2, r"weights\[1\] must hold real numbers"),
+    "text": ([np.array([["1"]])], [np.zeros(1)], r"weights\[0\] must hold real numbers \(got dtype <U1\)"),
+    "objects": ([np.ones((3, 1))], [np.array([None])], r"biases\[0\] must hold real numbers"),
     "scalar bias": ([np.zeros((3, 1))], [0.0], r"biases\[0\] has shape \(\), expected \(1,\)"),
 }
 
@@ -453,7 +464,7 @@ BAD_PARAMETERS: dict[str, tuple[list[Any], list[Any], str]] = {
 @pytest.mark.parametrize("name", BAD_PARAMETERS)
 def test_bad_parameters_make_no_network(name: str) -> None:
     weights, biases, message = BAD_PARAMETERS[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Network.from_parameters(weights, biases)
 
 
@@ -502,6 +513,10 @@ BAD_SAMPLES: dict[str, tuple[Any, str]] = {
     "dates": (np.zeros((1, 4), "datetime64[s]"), "X must hold real numbers"),
     "structure": (np.zeros(4, [("a", float)]), "X must hold real numbers"),
     "nothing": (None, "X must hold real numbers"),
+    "masked": (
+        np.ma.masked_array(np.zeros((2, 4)), mask=np.eye(2, 4, 1)),
+        r"X has masked values, expected a number everywhere \(the first is masked at 0, 1\)",
+    ),
     "huge integers": ([[10**30, 0, 0, 0]], "X must hold real numbers"),
 }
 
@@ -543,6 +558,7 @@ BAD_LABELS: dict[str, tuple[Any, str]] = {
     "wraps to a class": (np.array([0, 2**32], np.uint64), "y: label 4294967296 is not among the classes"),
     "text": (["0", "1"], "y: labels must be whole numbers"),
     "objects": (np.array([0, None], object), "y: labels must be whole numbers"),
+    "masked": (np.ma.masked_equal([0, 1], 1), r"y has masked values, .* \(the first is masked at 1\)"),
     "one-hot": (np.eye(2), "y must be one-dimensional"),
     "nothing": (None, "y must be one-dimensional"),
 }
@@ -568,9 +584,9 @@ def test_no_samples_cannot_be_evaluated(method: str) -> None:
         getattr(Network((4, 3, 2)), method)(np.zeros((0, 4)), [])
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.0, "2", True])
+@pytest.mark.parametrize("threads", [0, -1, 1.0, "2", True, 10**9])
 def test_bad_threads_are_refused(threads: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="threads must be a whole number >= 1"):
+    with pytest.raises((TypeError, ValueError), match="threads must be a whole number from 1 to 4096"):
         Network((4, 2)).predict(np.zeros((1, 4)), threads=threads)
 
 

@@ -95,7 +95,7 @@ def load_dataset(
     ValueError
         `n_train` is not between 1 and the number of training samples.
     TypeError
-        `source` is not a path or `n_train` is not an integer.
+        `source` is not a path, or `n_train` or `max_bytes` is not an integer.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def load_dataset(
     >>> data.X_train.shape, data.n_classes
     ((20000, 784), 10)
     """
-    name, raw = _read(source, max_bytes)
+    name, raw = _read(source, operator.index(max_bytes))
     check_counts(raw["X_train"], raw["y_train"])
     check_counts(raw["X_test"], raw["y_test"])
     X_train, X_test = _same_type(as_features(raw["X_train"]), as_features(raw["X_test"]))
