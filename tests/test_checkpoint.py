@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from fastmlp import Checkpoint, Checkpoints, Network, TrainingInterrupted, train
-from fastmlp.checkpoint import MAX_HEADER, _checksum, decode, encode, read_checkpoint, unflatten
+from fastmlp.checkpoint import FORMAT, MAX_HEADER, _checksum, decode, encode, read_checkpoint, unflatten
 from fastmlp.errors import CheckpointError
 from fastmlp.history import History
 from fastmlp.locking import FileLock, InUseError
 from fastmlp.training import Progress
+from tests import old_files
 from tests.processes import run_python, run_script
 from tests.small_data import MANY, Array, make_network, pixels, same_bits, table
 from tests.test_model_file import peak_memory
@@ -77,6 +78,29 @@ def stop_after(steps: int) -> Callable[[Progress], None]:
 
 
 # The same result
+
+
+OLD_CHECKPOINTS = sorted(old_files.FOLDER.glob("checkpoint-format-*.safetensors"))
+
+
+@pytest.mark.parametrize("path", OLD_CHECKPOINTS, ids=lambda path: path.stem)
+def test_checkpoints_of_every_release_go_on(path: Path) -> None:
+    """Not bit for bit: another processor may have written them."""
+    X, y = old_files.samples()
+    options = {"epochs": old_files.EPOCHS + 2, "validation": (X, y), **old_files.OPTIONS}
+    network = old_files.network()
+    history = train(network, X, y, resume=read_checkpoint(path), **options)
+    unbroken = old_files.network()
+    expected = train(unbroken, X, y, **options)
+    assert history.epochs == old_files.EPOCHS + 2
+    for ours, others in zip((*network.weights, *network.biases), (*unbroken.weights, *unbroken.biases), strict=True):
+        np.testing.assert_allclose(ours, others, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(history.batch_loss, expected.batch_loss, rtol=1e-5)
+    np.testing.assert_allclose(history.validation_loss, expected.validation_loss, rtol=1e-5)
+
+
+def test_a_checkpoint_of_the_format_of_today_is_kept() -> None:
+    assert f"checkpoint-format-{FORMAT}" in [path.stem for path in OLD_CHECKPOINTS]
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])  # of padding, which is not kept: 0, and not 0

@@ -24,6 +24,7 @@ from fastmlp import model_file
 from fastmlp.errors import ModelFormatError
 from fastmlp.network import Network
 from fastmlp.runs import write_json
+from tests import old_files
 from tests.processes import ROOT, run_python
 from tests.small_data import ACTIVATIONS, Array, make_network, pixels, same_bits, table
 
@@ -49,6 +50,23 @@ def test_what_is_saved_comes_back(
     np.testing.assert_array_equal(network.mean, other.mean)
     np.testing.assert_array_equal(network.std, other.std)
     assert network.predict_proba(samples.X).tobytes() == other.predict_proba(samples.X).tobytes()
+
+
+OLD_MODELS = sorted(old_files.FOLDER.glob("model-format-*.safetensors"))
+
+
+@pytest.mark.parametrize("path", OLD_MODELS, ids=lambda path: path.stem)
+def test_models_of_every_release_are_read(path: Path) -> None:
+    network, expected = Network.load(path), old_files.network()
+    assert same_bits(network, expected)
+    for name in ("layers", "activation", "init", "dtype", "seed"):
+        assert getattr(network, name) == getattr(expected, name)
+    assert network.mean.tolist() == expected.mean.tolist()
+    assert network.std.tolist() == expected.std.tolist()
+
+
+def test_a_model_of_the_format_of_today_is_kept() -> None:
+    assert f"model-format-{model_file.FORMAT}" in [path.stem for path in OLD_MODELS]
 
 
 def test_a_network_with_one_feature_comes_back(tmp_path: Path) -> None:
