@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastmlp import checks
+from fastmlp import __version__, checks
 from fastmlp.initialization import INITIALIZATIONS, initial_weights
 from fastmlp.memory import check_available, count_parameters
 from fastmlp.system import usable_cpus
@@ -166,11 +167,19 @@ class Network:
         return f"Network({self.layers}, activation={self.activation!r}, dtype={self.dtype.name!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}
+        return {**self.__dict__, "_packed": None, "version": __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # pickle forgets that arrays are read-only, and may hand over anything: the kernels do not check
         names = ("layers", "activation", "init", "dtype", "seed", "mean", "std")
+        if missing := {*names, "_parameters", "skip_background", "version"} - state.keys():
+            raise ValueError(f"the pickled network lacks {', '.join(sorted(missing))}: it is of another version")
+        if state["version"] != __version__:
+            warnings.warn(
+                f"the network was pickled by fastmlp {state['version']}, this is {__version__}; files that "
+                "Network.save writes can be read by every version",
+                stacklevel=2,
+            )
         self._describe(*(state[name] for name in names))
         self.replace_parameters(*state["_parameters"])
         self.skip_background = bool(state["skip_background"])
@@ -241,7 +250,7 @@ class Network:
     def copy(self) -> Network:
         """Return an independent network with the same parameters."""
         twin = object.__new__(Network)
-        twin.__dict__.update(self.__getstate__())
+        twin.__dict__.update({**self.__dict__, "_packed": None})
         return twin
 
     def predict_proba(self, X: ArrayLike, *, threads: int | None = None) -> NDArray[Any]:

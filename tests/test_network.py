@@ -489,6 +489,18 @@ def test_a_state_that_does_not_fit_together_is_refused(field: str, value: Any) -
         Network.__new__(Network).__setstate__(state)
 
 
+def test_a_pickle_of_another_version_is_told() -> None:
+    network = Network((4, 3, 2))
+    state = network.__getstate__()
+    twin = Network.__new__(Network)
+    with pytest.warns(UserWarning, match=r"the network was pickled by fastmlp 0\.0\.9, this is .*Network\.save"):
+        twin.__setstate__(state | {"version": "0.0.9"})
+    assert same_bits(twin, network)
+    del state["skip_background"]
+    with pytest.raises(ValueError, match="the pickled network lacks skip_background: it is of another version"):
+        Network.__new__(Network).__setstate__(state)
+
+
 def test_numpy_integers_are_whole_numbers() -> None:
     sizes: Any = np.array([4, 3, 2], np.int8)
     size: Any = np.uint16(4)
