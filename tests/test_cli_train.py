@@ -22,6 +22,7 @@ from fastmlp import Network, load_dataset
 from fastmlp.cli import program
 from fastmlp.cli.interrupts import Interrupts
 from fastmlp.kernels.compiler import cache_root
+from tests.dataset_files import small_arrays, write_idx_folder
 
 FILES = ["config.json", "curves.png", "history.csv", "history.json", "model.safetensors"]
 SMALL = ["train", "--layers", "8", "--epochs", "2"]
@@ -173,6 +174,16 @@ def test_an_output_folder_is_checked_before_training(data: Path, tmp_path: Path)
     result = train(data, "--output", str(tmp_path / "file" / "run"), "--epochs", "1000000")
     assert result.exit_code == 2
     assert "is not a folder" in result.stderr
+
+
+def test_the_folder_of_the_data_is_no_place_for_a_run(tmp_path: Path) -> None:
+    """Also where it is written in another way, and --force would put the files of the run among the data."""
+    folder = write_idx_folder(tmp_path / "digits", small_arrays())
+    before = sorted(folder.iterdir())
+    result = train(folder, "--output", str(tmp_path / "digits" / ".." / "digits"), "--force")
+    assert result.exit_code == 2
+    assert "is the folder of the data" in result.stderr
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(
