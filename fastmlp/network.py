@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -270,7 +271,7 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            For samples that do not fit the network.
+            For samples that do not fit the network, or are so large that it has no answer.
         OutOfMemoryError
             If the probabilities need more memory than there is.
         """
@@ -279,7 +280,11 @@ class Network:
             return np.zeros((0, self.n_classes), self.dtype)
         needed = len(samples) * self.n_classes * self.dtype.itemsize
         check_available(needed, "the prediction", "for a probability of each class", "Predict fewer samples at a time")
-        return self._predictor(threads).probabilities(samples)
+        probabilities = self._predictor(threads).probabilities(samples)
+        if math.isnan(float(probabilities.min())):
+            row = int(np.isnan(probabilities).any(axis=1).argmax())
+            raise ValueError(f"X is too large for the network: its sums overflow {self.dtype.name} (row {row})")
+        return probabilities
 
     def predict(self, X: ArrayLike, *, threads: int | None = None) -> NDArray[np.int64]:
         """Predict the most probable class; arguments and errors as for ``predict_proba``.

@@ -146,6 +146,20 @@ def test_softmax_survives_huge_logits(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_samples_without_an_answer_are_told(dtype: str, threads: int) -> None:
+    """Infinity minus infinity is not a number, of which the most probable class would be said to be the first."""
+    largest = float(np.finfo(dtype).max)
+    network = Network.from_parameters([np.array([[1, 2], [2, -1]], dtype), np.eye(2)], [np.zeros(2)] * 2)
+    X = np.full((3000, 2), -1.0)
+    X[2900] = largest / 16
+    assert network.predict(X, threads=threads)[2900] == 0
+    X[2900] = largest
+    with pytest.raises(ValueError, match=rf"X is too large for the network: its sums overflow {dtype} \(row 2900\)"):
+        network.predict(X, threads=threads)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_evaluate_counts_the_first_of_equal_logits(dtype: str) -> None:
     network = Network.from_parameters([np.zeros((2, 3), dtype)], [np.array([1.0, 2.0, 2.0])])
     X = np.ones((4, 2))
