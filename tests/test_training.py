@@ -200,6 +200,21 @@ def test_weights_that_overflow_in_the_last_step_are_a_divergence(dtype: str) -> 
     assert same_bits(network, before)
 
 
+def test_a_divergence_with_early_stopping_keeps_finite_weights() -> None:
+    samples = table(320, 10, 3)
+    network = make_network(samples, 16, 40, activation="identity")
+    with pytest.raises(DivergedError) as caught:
+        train(
+            network, samples.X, samples.y, epochs=100, learning_rate=50.0, patience=90,
+            validation=(samples.X, samples.y), validations_per_epoch=10,
+        )  # fmt: skip
+    assert len(caught.value.history.validation_loss) > 1
+    assert not caught.value.history.restored
+    assert caught.value.history.best_step is None
+    for array in network.weights + network.biases:
+        assert np.isfinite(array).all()
+
+
 def test_a_diverged_network_can_be_trained_again() -> None:
     samples = table(100, 10, 3)
     network = make_network(samples, 16, activation="identity")
