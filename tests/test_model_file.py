@@ -97,7 +97,14 @@ def test_permissions_are_those_that_the_user_wants(tmp_path: Path, monkeypatch: 
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
-    (tmp_path / "new").chmod(0o600)  # what was made private stays so
+    (tmp_path / "new").chmod(0o600)  # what was made private stays so, at every moment
+    fsync = os.fsync
+
+    def look(descriptor: int) -> None:
+        assert stat.S_ISDIR(os.fstat(descriptor).st_mode) or stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
     Network((4, 2)).save(tmp_path / "new")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
 
