@@ -21,7 +21,7 @@ import pytest
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from fastmlp import Checkpoint, Checkpoints, Network, TrainingInterrupted, train
+from fastmlp import Checkpoint, Checkpoints, Network, TrainingInterrupted, locking, train
 from fastmlp.checkpoint import FORMAT, MAX_HEADER, _checksum, decode, encode, read_checkpoint, unflatten
 from fastmlp.errors import CheckpointError
 from fastmlp.history import History
@@ -340,6 +340,26 @@ def test_a_lock_does_not_write_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         FileLock(tmp_path / "lock").acquire()
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_lock_is_not_taken_on_a_file_that_its_last_holder_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking; a third process would make another file and lock that."""
+    first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    first.acquire()
+    take = locking._lock
+
+    def late(descriptor: int) -> None:
+        first.release()
+        take(descriptor)
+
+    monkeypatch.setattr(locking, "_lock", late)
+    second.acquire()
+    with pytest.raises(InUseError):
+        FileLock(tmp_path / "lock").acquire()
+    second.release()
+    assert not list(tmp_path.iterdir())
 
 
 # Faults
