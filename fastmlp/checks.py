@@ -53,6 +53,29 @@ def check_number(
     return number
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False; "no" would be true.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False (got {value!r})")
+    return bool(value)
+
+
+def check_kind(name: str, value: object, kind: type, *, optional: bool = True) -> None:
+    """Refuse what is neither a ``kind`` nor, if it is ``optional``, None.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(value, kind) and not (optional and value is None):
+        raise TypeError(f"{name} must be a fastmlp.{kind.__name__} (got {value!r})")
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``.
 

@@ -60,14 +60,14 @@ def checked_recipe(n: int, **options: Any) -> Recipe:
         learning_rate=number("learning_rate", options["learning_rate"], open_low=True),
         schedule=checks.check_choice("schedule", options["schedule"], SCHEDULES),
         momentum=number("momentum", options["momentum"], high=1.0),
-        nesterov=bool(options["nesterov"]),
+        nesterov=checks.check_flag("nesterov", options["nesterov"]),
         l2=number("l2", options["l2"]),
-        shuffle=bool(options["shuffle"]),
-        drop_last=bool(options["drop_last"]),
+        shuffle=checks.check_flag("shuffle", options["shuffle"]),
+        drop_last=checks.check_flag("drop_last", options["drop_last"]),
         seed=whole("seed", options["seed"], 0, (1 << 32) - 1),
         validations_per_epoch=whole("validations_per_epoch", options["validations_per_epoch"], 1),
         patience=None if patience is None else whole("patience", patience, 1),
-        restore_best=bool(options["restore_best"]),
+        restore_best=checks.check_flag("restore_best", options["restore_best"]),
     )
     if recipe.nesterov and recipe.momentum == 0:
         raise ValueError("nesterov needs momentum > 0")

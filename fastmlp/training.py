@@ -164,6 +164,11 @@ def train(
     CheckpointError
         If ``resume`` is of another training, or a checkpoint cannot be written.
     """
+    checks.check_kind("network", network, Network, optional=False)
+    checks.check_kind("checkpoints", checkpoints, Checkpoints)
+    checks.check_kind("resume", resume, Checkpoint)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable (got {progress!r})")
     samples = checks.check_samples(X, network.n_features, network.dtype)
     labels = checks.check_labels(y, len(samples), network.n_classes)
     if not len(samples):
@@ -183,7 +188,7 @@ def train(
         held_out = held_out_samples, held_out_labels
     elif patience is not None:
         raise ValueError("patience needs validation samples")
-    limit = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, 4096)
+    limit = usable_cpus() if threads is None else checks.check_whole_number("threads", threads, 1, checks.MAX_THREADS)
     check_training(recipe, network.layers, dtype=network.dtype.name, n_train=len(samples), threads=limit)
     training = _Training(network, samples, labels, recipe, held_out, limit, threads is None, progress, checkpoints)
     if resume is not None:
@@ -417,8 +422,8 @@ class _Training:
         self._report()
 
     def _improves(self, loss: float) -> bool:
-        """Whether the loss of a validation is the lowest yet."""
-        return self.best is None or loss < self.best[0]
+        """Whether the loss of a validation is the lowest yet; one that overflowed is higher than any number."""
+        return self.best is None or loss < self.best[0] or (math.isnan(self.best[0]) and not math.isnan(loss))
 
     def _judge(self, loss: float, step: int, parameters: NDArray[Any] | None) -> None:
         """Take note of a validation, and of its parameters if they are to be kept in case it is the best one."""

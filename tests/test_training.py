@@ -215,6 +215,21 @@ def test_a_divergence_with_early_stopping_keeps_finite_weights() -> None:
         assert np.isfinite(array).all()
 
 
+def test_a_validation_that_is_not_a_number_is_not_the_best() -> None:
+    """Samples may be so large that the sums of the first weights overflow, but not those of later, smaller ones."""
+    network = Network.from_parameters([np.array([[8.0, 8.0], [8.0, 8.0]], np.float32)], [np.zeros(2)])
+    largest = float(np.finfo(np.float32).max)
+    held_out = np.full((2, 2), largest), [0, 1]
+    history = train(
+        network, np.zeros((4, 2)), [0, 1, 0, 1], epochs=6, batch_size=4, learning_rate=0.1, l2=8.0,
+        validation=held_out, patience=6,
+    )  # fmt: skip
+    assert np.isnan(history.validation_loss[0])
+    assert np.isfinite(history.validation_loss[-1])
+    best = int(np.nanargmin(history.validation_loss))
+    assert history.best_step == history.step[best]
+
+
 def test_a_diverged_network_can_be_trained_again() -> None:
     samples = table(100, 10, 3)
     network = make_network(samples, 16, activation="identity")
@@ -357,6 +372,13 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "patience 0": ({"patience": 0}, "patience must be a whole number >= 1"),
     "patience alone": ({"patience": 3}, "patience needs validation samples"),
+    "shuffle text": ({"shuffle": "no"}, r"shuffle must be True or False \(got 'no'\)"),
+    "nesterov 1": ({"nesterov": 1, "momentum": 0.5}, "nesterov must be True or False"),
+    "drop_last None": ({"drop_last": None}, "drop_last must be True or False"),
+    "restore_best text": ({"restore_best": "False"}, "restore_best must be True or False"),
+    "progress": ({"progress": 5}, r"progress must be callable \(got 5\)"),
+    "checkpoints path": ({"checkpoints": "folder"}, r"checkpoints must be a fastmlp\.Checkpoints \(got 'folder'\)"),
+    "resume path": ({"resume": "folder"}, r"resume must be a fastmlp\.Checkpoint \(got 'folder'\)"),
     "threads 0": ({"threads": 0}, "threads must be a whole number from 1"),
     "threads -1": ({"threads": -1}, "threads must be a whole number from 1"),
     "threads text": ({"threads": "all"}, "threads must be a whole number from 1"),
