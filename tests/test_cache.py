@@ -5,6 +5,7 @@ Most tests run a tiny kernel of their own in a copy of the package, where its he
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import pytest
+from numba.core.caching import IndexDataCacheFile
 
 import fastmlp
 from fastmlp.kernels import compiler
@@ -454,6 +456,49 @@ def test_folders_that_nobody_used_for_a_month_are_deleted(root: Path) -> None:
         os.utime(folders[name], (time.time() - month,) * 2)
     current, _ = compiler.cache_folder()
     assert {path.name for path in root.iterdir()} == {"b" * 32, "project", current.name if current else ""}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (IndexDataCacheFile, "_save_index"),
+        (IndexDataCacheFile, "_save_data"),
+        (compiler, "_record"),
+        (compiler, "_locked"),
+        (Path, "write_text"),
+    ],
+    ids=lambda place: place[1],
+)
+def test_a_full_disk_costs_the_cache_but_no_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def loaded() -> int:
+        kernel = compiler.EntryKernel(probe_kernels.write_to.python)
+        target = np.ones(64)
+        kernel.prepare(target, 0)[0](target, 0)
+        assert not target.all()
+        return sum(kernel._dispatcher.stats.cache_hits.values())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, full)
+        assert loaded() == 0
+    assert not list(root.rglob(f"{CHECKSUMS}.*"))
+    assert [loaded(), loaded()] == [0, 1]
+
+
+def test_what_another_process_clears_is_compiled_anew(root: Path) -> None:
+    kernel = compiler.EntryKernel(probe_kernels.write_to.python)
+    kernel.prepare(np.zeros(64), 0)
+    folder, _ = compiler.cache_folder()
+    assert folder is not None
+    shutil.rmtree(root)
+    kernel.prepare(np.zeros(64, np.float32), 0)
+    assert list(folder.rglob("*.nbc"))
+    assert json.loads((folder / CHECKSUMS).read_text())
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (root, folder)] == [0o700, 0o700]
 
 
 # The real kernels

@@ -27,6 +27,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import platformdirs
+from numba.core.caching import NullCache
 
 CHECKSUMS = "checksums.json"
 _KEEP_SECONDS = 30 * 24 * 3600
@@ -114,11 +115,19 @@ def _compile(dispatcher: Any, signature: tuple[Any, ...]) -> None:
     if folder is None:
         dispatcher.compile(signature)
         return
-    with _locked(folder):
-        if _checksums(folder) != _recorded(folder):
-            _empty(folder)
+    # what another process has cleared meanwhile is made anew; on a full disk the code is good for this process only,
+    # and what was written of it fits no checksum
+    with contextlib.suppress(OSError):
+        for path in (folder.parent, folder):
+            path.mkdir(mode=0o700, exist_ok=True)
+        with _locked(folder):
+            if _checksums(folder) != _recorded(folder):
+                _empty(folder)
+            dispatcher.compile(signature)
+            _record(folder)
+    if signature not in dispatcher.overloads:
+        dispatcher._cache = NullCache()
         dispatcher.compile(signature)
-        _record(folder)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -141,8 +150,11 @@ def _record(folder: Path) -> None:
     checksums = _checksums(folder)
     if checksums != _recorded(folder):
         temporary = folder / f"{CHECKSUMS}.{os.getpid()}"
-        temporary.write_text(json.dumps(checksums), encoding="utf-8")
-        temporary.replace(folder / CHECKSUMS)
+        try:
+            temporary.write_text(json.dumps(checksums), encoding="utf-8")
+            temporary.replace(folder / CHECKSUMS)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _empty(folder: Path) -> None:
