@@ -127,11 +127,12 @@ def _masks(length: int) -> NDArray[Any]:
     return aligned_zeros(length, np.dtype(np.uint64))
 
 
-def _own_memory(layout: Layout) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     return (
         aligned_zeros(layout.n_private, layout.dtype),
         _masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
+        *np.split(_masks(layout.n_walks), 2),
     )
 
 

@@ -544,7 +544,7 @@ def test_what_is_written_comes_back() -> None:
         ("origin.recipe.momentum", 2.0, "momentum must be"),
         ("origin.recipe.momentum", 0.0, "arrays are"),
         ("origin.recipe.batch_size", 10**9, "values that no training has"),
-        ("origin.recipe.nesterov", 1, "values that no training has"),
+        ("origin.recipe.nesterov", 1, "nesterov must be True or False"),
         ("origin.recipe.patience", None, "arrays are"),
         ("origin.recipe.epochs", 10**8, ""),
         ("origin.recipe.unknown", 1, "values that no training has"),

@@ -80,6 +80,7 @@ def gather(x, n_features, order, first, samples, rows, factor, words, a, capacit
                 prefetch(x, np.int64(get(order, first + samples + row)) * n_features + i)
         for row in range(whole):
             start = np.int64(get(order, first + row)) * n_features + i
+            # to skip blocks that are empty, as before, would take 4 % more time in all
             store(a, target + row * block, 0, multiply(load_as(a, x, start, 0, 1, VECTORS), tile_factor))
             mark_nonzero(a, x, start, nonzero, word + row, i % WORD)
         for row in range(whole, rows):

@@ -31,6 +31,7 @@ from fastmlp.kernels.propagation import (
     forward,
     forward_output,
     gather,
+    granule_of_inputs,
     logits_start,
     mark,
     owned_blocks,
@@ -40,9 +41,10 @@ from fastmlp.kernels.propagation import (
     rectified,
     scratch_start,
     skips_zeros,
+    walk_count,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, put, store, zeros
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -199,17 +201,32 @@ def collect_parts(layers, i, options, memory, team, piece):
 
 
 @phase
-def step_sparse(layer, options, memory, piece, shrink, first, last, a, a_start, m_start, together):
-    """The step of the weights of some blocks of a hidden layer whose inputs are marked where they are not zero."""
+def step_walks(layer, granule, options, memory, piece, shrink, first, last, a, a_start, walks):
+    """The step of the weights of some blocks of a hidden layer, from its inputs as listed."""
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
     weights = layer.inputs * block * block
     sparse.weight_step(
-        last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-        piece.samples, layer.inputs * block, memory.marks, m_start, layer.words * WORD,
+        granule, last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
+        a, a_start, options.capacity, (piece.samples + WORD - 1) // WORD, walks, walk_count(walks), layer.words * WORD,
         memory.shared, layer.deltas + first * panel, panel,
-        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights, together,
+        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
     )  # fmt: skip
+
+
+@phase
+def list_units(layer, options, memory, piece, shrink):
+    """List the walks over the inputs of a hidden layer that a ReLU has left on."""
+    words = (piece.samples + MARK - 1) // MARK
+    sparse.mark_samples(
+        memory.masks, activation_marks(layer, options, piece), options.capacity, layer.words, words, memory.marks
+    )  # fmt: skip
+    everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, shrink)
+    count = sparse.list_walks(
+        sparse.SINGLE, memory.marks, words, layer.inputs * VECTORS * lanes_of(memory.own), everything,
+        memory.hidden_walks, layer.words * WORD,
+    )  # fmt: skip
+    put(memory.hidden_walks, len(memory.hidden_walks) - 1, np.uint64(count))
 
 
 @phase
@@ -279,19 +296,20 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     step_biases(layers, i, options, memory, piece, shrink, first, last)
     if i == 0:
         if skips_zeros(layers, i, options, memory):
-            step_sparse(layer, options, memory, piece, shrink, first, last, memory.own, 0, 0, True)
+            granule = granule_of_inputs(layer, team)
+            step_walks(
+                layer, granule, options, memory, piece, shrink, first, last, memory.own, np.int64(0), memory.walks
+            )  # fmt: skip
         else:
-            step_dense(layer, options, memory, piece, shrink, first, last, memory.own, 0)
+            step_dense(layer, options, memory, piece, shrink, first, last, memory.own, np.int64(0))
     else:
         a_start = activations(layers[i - 1], options, piece, VECTORS * lanes_of(memory.own))
         if skips_zeros(layers, i, options, memory):
-            n_start = activation_marks(layer, options, piece)
-            m_start = layers[0].words * WORD * (options.capacity // MARK)  # behind those of the inputs
-            words = (piece.samples + MARK - 1) // MARK
-            sparse.mark_samples(
-                memory.masks, n_start, options.capacity, layer.words, words, memory.marks, m_start
+            list_units(layer, options, memory, piece, shrink)
+            step_walks(
+                layer, np.int64(sparse.SINGLE), options, memory, piece, shrink, first, last, memory.shared, a_start,
+                memory.hidden_walks,
             )  # fmt: skip
-            step_sparse(layer, options, memory, piece, shrink, first, last, memory.shared, a_start, m_start, False)
         else:
             step_dense(layer, options, memory, piece, shrink, first, last, memory.shared, a_start)
 

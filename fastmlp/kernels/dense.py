@@ -180,10 +180,14 @@ def transpose_square(source, s_start, out, o_start):
 
 @phase
 def sum_squares(w, start, length):
-    """Sum of the squares of ``length`` numbers, a multiple of BLOCK * ROWS."""
+    """Sum of the squares of ``length`` numbers, a multiple of BLOCK."""
     block = VECTORS * lanes_of(w)
-    total = zeros(w, ROWS, VECTORS)
-    for offset in range(start, start + length, ROWS * block):
+    total, rest = zeros(w, ROWS, VECTORS), zeros(w, 1, VECTORS)
+    whole = length // (ROWS * block) * ROWS * block
+    for offset in range(start, start + whole, ROWS * block):
         tile = load(w, offset, block, ROWS, VECTORS)
         total = add(total, multiply(tile, tile))
-    return sum_elements(total)
+    for offset in range(start + whole, start + length, block):
+        row = load(w, offset, 0, 1, VECTORS)
+        rest = add(rest, multiply(row, row))
+    return sum_elements(total) + sum_elements(rest)

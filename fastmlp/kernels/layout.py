@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels.tile import ROWS, VECTORS
+from fastmlp.kernels.tile import VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 
 # Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces. Their inputs and
@@ -36,6 +36,9 @@ CACHE_LINE = 64
 # Where products skip zeros: inputs described by one uint64, and samples described by one uint32.
 WORD = 64
 MARK = 32
+
+# Classes that are computed together: ten are two tiles, with enough accumulators in each.
+CLASS_ROWS = 5
 
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
@@ -50,7 +53,7 @@ TRANSPOSED_BLOCKS = 4
 LAYER = np.dtype(
     [
         ("inputs", np.int64),  # blocks of inputs
-        ("outputs", np.int64),  # blocks of outputs; for the output layer: classes, padded to ROWS
+        ("outputs", np.int64),  # blocks of outputs; for the output layer: classes, padded to CLASS_ROWS
         ("groups", np.int64),  # number of groups that the owned blocks are dealt to
         ("weights", np.int64),  # offset in the parameters
         ("bias", np.int64),  # offset in the parameters
@@ -147,10 +150,10 @@ class Layout:
         Inputs in words of ``WORD``.
     rows : int
         ``capacity``, padded to whole blocks.
-    n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks : int
+    n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks, n_walks : int
         Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
-        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32):
-        that of the inputs, then that of one hidden layer.
+        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32),
+        and walks over them (uint64): over the inputs, then over the units of one hidden layer.
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -168,13 +171,15 @@ class Layout:
         scratch = TRANSPOSED_BLOCKS * self.block * (1 + widest)
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
         self.n_nonzero = self.words * self.rows
-        self.n_marks = (self.words + int(self.layers["words"][1:].max(initial=0))) * WORD * (self.rows // MARK)
+        listed = int(self.layers["words"].max()) * WORD
+        self.n_marks = listed * (self.rows // MARK)
+        self.n_walks = 2 * (1 + listed * (1 + -(-self.rows // WORD)))
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:
         layer, block = self.layers[i], self.block
         inputs = round_up(self.sizes[i], block)
-        outputs = round_up(self.sizes[i + 1], ROWS if last else block)
+        outputs = round_up(self.sizes[i + 1], CLASS_ROWS if last else block)
         layer["inputs"] = inputs // block
         layer["outputs"] = outputs if last else outputs // block
         layer["groups"] = group_count((inputs if last else outputs) // block)

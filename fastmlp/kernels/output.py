@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import phase
+from fastmlp.kernels.layout import CLASS_ROWS
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
@@ -42,7 +43,7 @@ def partial_logits(w, w_start, bias, classes, first, last, a, a_start, squares, 
     w : float (flat)
         Weights ``[blocks][classes][BLOCK]`` at ``w_start``, biases ``[classes]`` at ``bias``.
     classes : int
-        Classes, a multiple of ``ROWS``.
+        Classes, a multiple of ``CLASS_ROWS``.
     first, last : int
         Range of blocks of inputs.
     a : float (flat)
@@ -54,10 +55,10 @@ def partial_logits(w, w_start, bias, classes, first, last, a, a_start, squares, 
     """
     block = VECTORS * lanes_of(w)
     for square in range(squares):
-        for c in range(0, classes, ROWS):
-            tile = zeros(w, ROWS, VECTORS)
+        for c in range(0, classes, CLASS_ROWS):
+            tile = zeros(w, CLASS_ROWS, VECTORS)
             if first == 0:
-                tile = multiply_add_rows(tile, w, bias + c, fill(w, 1.0, ROWS, VECTORS))
+                tile = multiply_add_rows(tile, w, bias + c, fill(w, 1.0, CLASS_ROWS, VECTORS))
             for k in range(first, last):
                 w_offset = w_start + (k * classes + c) * block
                 a_offset = a_start + (k * capacity + square) * block * block
@@ -211,9 +212,9 @@ def weight_step(
         Weights, velocities, sums of earlier pieces, at ``w_start``.
     """
     block = VECTORS * lanes_of(w)
-    for c in range(0, classes, ROWS):
+    for c in range(0, classes, CLASS_ROWS):
         offset = w_start + c * block
-        tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset, 0, shrink)
+        tile = optimizer.begin(rule, first, zeros(w, CLASS_ROWS, VECTORS), w, sums, offset, 0, shrink)
         for row in range(samples):
             d_offset = d_start + (row // block * classes + c) * block + row % block
             tile = multiply_add(tile, deltas, d_offset, block, a, a_start + row * block)

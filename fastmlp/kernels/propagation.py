@@ -43,6 +43,8 @@ class Memory(NamedTuple):
     own: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
+    walks: NDArray[Any]
+    hidden_walks: NDArray[Any]
 
 
 class Team(NamedTuple):
@@ -96,7 +98,13 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
             options.words, memory.own, options.capacity, memory.nonzero,
         )  # fmt: skip
-        sparse.mark_samples(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks, 0)
+        sparse.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
+        everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, options.l2)
+        count = sparse.list_walks(
+            granule_of_inputs(layer, team), memory.marks, words, layer.inputs * block, everything,
+            memory.walks, layer.words * WORD,
+        )  # fmt: skip
+        put(memory.walks, len(memory.walks) - 1, np.uint64(count))
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -142,8 +150,21 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
         )  # fmt: skip
 
 
+@kernel
+def granule_of_inputs(layer, team):
+    """How many neighbouring inputs this thread walks over together; see ``sparse.WALKS``."""
+    first, last = owned_blocks(layer.outputs, layer, team)
+    return sparse.QUAD if last - first == 1 else sparse.PAIR
+
+
+@kernel
+def walk_count(walks):
+    """How many walks are listed."""
+    return np.int64(get(walks, len(walks) - 1))
+
+
 @phase
-def forward_inputs(layers, options, memory, piece, first, last):
+def forward_inputs(layers, options, memory, team, piece, first, last):
     """Pre-activations of some blocks of the first hidden layer, from inputs with a background."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
@@ -151,8 +172,8 @@ def forward_inputs(layers, options, memory, piece, first, last):
     panel = options.capacity * block
     q_start = layer.background + first * block
     sparse.forward_inputs(
-        last - first, memory.own, 0, options.capacity, piece.samples, piece.rows, layer.inputs * block,
-        memory.marks, 0, layer.words * WORD,
+        granule_of_inputs(layer, team), last - first, memory.own, np.int64(0), options.capacity, piece.rows,
+        (piece.samples + WORD - 1) // WORD, memory.walks, walk_count(memory.walks), layer.words * WORD,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
         memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
@@ -195,9 +216,9 @@ def forward(layers, i, options, memory, team, piece):
     skip = skips_zeros(layers, i, options, memory)
     if i == 0:
         if skip:
-            forward_inputs(layers, options, memory, piece, first, last)
+            forward_inputs(layers, options, memory, team, piece, first, last)
         else:
-            forward_dense(layer, options, memory, piece, first, last, memory.own, 0)
+            forward_dense(layer, options, memory, piece, first, last, memory.own, np.int64(0))
     else:
         a_start = activations(layers[i - 1], options, piece, block)
         if skip:

@@ -4,9 +4,10 @@ Inputs that are skipped are the background of the input layer (see ``background`
 that a ReLU has switched off: after an epoch on MNIST a sample activates a third of 512. Zeros that are multiplied
 anyway change nothing, so skipping more or fewer of them gives the same bits, and those of the products in ``dense``.
 
-A tile is ``group x blocks`` registers' worth of outputs that share one walk: few samples and many blocks skip more,
-many samples and few blocks load less. All have the same number of accumulators, as many as the latency of the
-multiply-add asks for (8 with 2 registers a block; 16 spill where there are 16 registers).
+There are two ways to walk: from input to input of a few samples, whose outputs are in registers (``forward``), or from
+sample to sample of a few inputs, whose weights are (``forward_inputs``, ``weight_step``). Tiles of few rows and many
+blocks skip more, those of many rows and few blocks load less. Most have the same number of accumulators, as many as the
+latency of the multiply-add asks for (8 with 2 registers a block; 16 spill where there are 16 registers).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fastmlp.kernels.tile import (
     load_blocks,
     mark_nonzero,
     multiply_add_blocks,
+    put,
     store_blocks,
     transpose_bits,
     zeros,
@@ -37,6 +39,10 @@ from fastmlp.kernels.tile import (
 INPUT_WORDS = 1
 
 ONE = np.uint64(1)
+
+# Neighbouring inputs whose samples are walked over together: the more, the less often is a loop entered, and the more
+# zeros are multiplied. Pixels are often zero together, units that a ReLU has switched off are not.
+WALKS = SINGLE, PAIR, QUAD = 1, 2, 4
 
 
 @phase
@@ -60,53 +66,92 @@ def mark_block(a, start, samples, rows, nonzero, n_start, capacity, b):
         clear_marks(a, nonzero, word + row, b * block % WORD)
 
 
-@phase
-def mark_samples(nonzero, n_start, capacity, words, sample_words, marks, m_start):
-    """Which samples have a non-zero value at each input: the bits of ``nonzero``, transposed.
+def _mark_samples(together):
+    """Make the kernel for every single input, or for pairs."""
 
-    Parameters
-    ----------
-    nonzero : uint64 (flat)
-        ``[words][capacity]`` at ``n_start``.
-    words : int
-        Number of words of ``WORD`` inputs.
-    sample_words : int
-        Number of masks of ``MARK`` samples.
-    marks : uint32 (flat), overwritten
-        ``[sample_words][words * WORD]`` at ``m_start``: bit r of a mask stands for sample r of its range.
-    """
-    for word in range(sample_words):
-        for k in range(words):
-            target = m_start + (word * words + k) * WORD
-            transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, target)
+    @phase
+    def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
+        """Which samples have a non-zero value at each input (or pair of inputs): the bits of ``nonzero``, transposed.
+
+        Parameters
+        ----------
+        nonzero : uint64 (flat)
+            ``[words][capacity]`` at ``n_start``.
+        words : int
+            Number of words of ``WORD`` inputs.
+        sample_words : int
+            Number of masks of ``MARK`` samples.
+        marks : uint32 (flat), overwritten
+            ``[sample_words][words * WORD]``: bit r of a mask stands for sample r of its range. Of pairs, only the masks
+            of the first inputs are written.
+        """
+        for word in range(sample_words):
+            for k in range(words):
+                target = (word * words + k) * WORD
+                transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, target, together)
+
+    return mark_samples
+
+
+mark_samples, mark_samples_of_pairs = _mark_samples(SINGLE), _mark_samples(PAIR)
 
 
 @kernel
-def union(masks, start, count):
-    """The bits that are set in any of ``count`` masks."""
+def union(masks, start, count, step):
+    """The bits that are set in any of ``count`` masks that are ``step`` apart."""
     bits = get(masks, start)
     for i in range(1, count):
-        bits |= get(masks, start + i)
+        bits |= get(masks, start + i * step)
     return np.uint64(bits)
 
 
-@kernel
-def marked_samples(marks, m_start, words, marked, word, i, count):
-    """Which samples of masks ``word`` and ``word + 1`` are not zero at any of ``count`` inputs from input ``i`` on."""
-    start = m_start + word * marked + i
-    bits = union(marks, start, count)
-    if word + 1 < words:
-        bits |= union(marks, start + marked, count) << np.uint64(MARK)
-    return bits
+def _list_walks(granule):
+    """Make the kernel that lists walks over the samples of ``granule`` neighbouring inputs."""
+    step = min(granule, PAIR)  # how far the masks are apart
+    masks = granule // step
+
+    @phase
+    def list_walks(marks, words, inputs, everything, walks, stride):
+        """List neighbouring inputs that any sample is not zero at, and those samples. Returns how many there are.
+
+        Parameters
+        ----------
+        marks : uint32 (flat)
+            From ``mark_samples`` for walks over single inputs, otherwise from ``mark_samples_of_pairs``;
+            ``[words][stride]``.
+        inputs : int
+            Number of inputs, a multiple of BLOCK.
+        everything : bool
+            List all inputs, whether or not any sample is not zero there.
+        walks : uint64 (flat), overwritten
+            ``[1 + words / 2][stride]``: the first of the inputs of each walk, then the samples, 64 in a number.
+        """
+        count = 0
+        for i in range(0, inputs, granule):
+            put(walks, count, np.uint64(i))
+            listed = np.uint64(everything)
+            for word in range(0, words, 2):
+                samples = union(marks, word * stride + i, masks, step)
+                if word + 1 < words:
+                    samples |= union(marks, (word + 1) * stride + i, masks, step) << np.uint64(MARK)
+                put(walks, (1 + word // 2) * stride + count, samples)
+                listed |= samples
+            count += listed != 0  # a branch would often be mispredicted
+        return count
+
+    return list_walks
 
 
-@kernel
-def any_marked(marks, m_start, words, marked, i, count):
-    """Whether any sample is not zero at any of ``count`` inputs from input ``i`` on."""
-    bits = np.uint64(0)
-    for word in range(0, words, 2):
-        bits |= marked_samples(marks, m_start, words, marked, word, i, count)
-    return bits != 0
+_list_inputs, _list_pairs, _list_quads = _list_walks(1), _list_walks(2), _list_walks(4)
+
+
+@phase
+def list_walks(granule, marks, words, inputs, everything, walks, stride):
+    """The same for any ``granule`` of ``WALKS``."""
+    arguments = marks, words, inputs, everything, walks, stride
+    if granule == SINGLE:
+        return _list_inputs(*arguments)
+    return _list_pairs(*arguments) if granule == PAIR else _list_quads(*arguments)
 
 
 def _forward(group, blocks):
@@ -144,7 +189,7 @@ def _forward(group, blocks):
                 else:
                     tile = load_blocks(z, z_start + row * block, block, z_gap, group, blocks)
                 for k in range(first, last):
-                    bits = union(nonzero, n_start + k * capacity + row, group)
+                    bits = union(nonzero, n_start + k * capacity + row, group, 1)
                     word_start = a_start + k * WORD * capacity + row * block
                     w_offset = w_start + k * WORD * block
                     while bits != 0:
@@ -188,25 +233,24 @@ def _forward_inputs(granule, blocks):
 
     @phase
     def forward_granules(
-        a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start, w_gap, bias, b_start,
+        a, a_start, capacity, rows, spans, walks, count, stride, w, w_start, w_gap, bias, b_start,
         projections, p_start, background, q_start, c_start, z, z_start, z_gap,
     ):  # fmt: skip
         """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs, walking over the samples of each input.
 
         The weights of a few inputs are in registers while the samples pass that are not zero there. Neighbouring pixels
-        are zero together more often than pixels of different samples. Against ``forward_tiles`` with the same number of
-        accumulators, all else equal: @@GRANULES@@
+        are zero together more often than pixels of different samples.
 
         Parameters
         ----------
         a, a_start, capacity, w, w_start, w_gap, bias, b_start, z, z_start, z_gap
             As in ``forward_tiles``.
-        samples, rows : int
-            Samples, and rows of ``z`` to fill; those after the samples become what an empty sample gives.
-        inputs : int
-            Number of inputs, a multiple of BLOCK.
-        marks : uint32 (flat)
-            From ``mark_samples``, at ``m_start``, for ``marked`` inputs.
+        rows : int
+            Rows of ``z`` to fill; those after the samples become what an empty sample gives.
+        spans : int
+            Number of 64 samples.
+        walks, count, stride
+            From ``list_walks``.
         projections, background : float (flat)
             p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``; see
             ``background``.
@@ -217,16 +261,14 @@ def _forward_inputs(granule, blocks):
             tile = add(tile, load_blocks(background, q_start, 0, block, 1, blocks))
             tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
             store_blocks(z, z_start + row * block, 0, z_gap, tile)
-        words = (samples + MARK - 1) // MARK
-        for word in range(0, words, 2):
-            for i in range(0, inputs, granule):
-                bits = marked_samples(marks, m_start, words, marked, word, i, granule)
-                if bits == 0:
-                    continue
+        for span in range(spans):
+            for k in range(count):
+                i = np.int64(get(walks, k))
+                bits = get(walks, (1 + span) * stride + k)
                 weights = load_blocks(w, w_start + i * block, block, w_gap, granule, blocks)
                 a_offset = a_start + i // block * capacity * block + i % block
                 while bits != 0:
-                    row = MARK * word + count_trailing_zeros(bits)
+                    row = 64 * span + count_trailing_zeros(bits)
                     bits &= bits - ONE
                     z_offset = z_start + row * block
                     tile = load_blocks(z, z_offset, 0, z_gap, 1, blocks)
@@ -236,28 +278,31 @@ def _forward_inputs(granule, blocks):
     return forward_granules
 
 
-_inputs_one, _inputs_two = _forward_inputs(4, 1), _forward_inputs(2, 2)
+_inputs_quads, _inputs_pairs, _inputs_pairs_two = _forward_inputs(4, 1), _forward_inputs(2, 1), _forward_inputs(2, 2)
 
 
 @phase
 def forward_inputs(
-    n_blocks, a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start, w_gap, bias, b_start,
+    granule, n_blocks, a, a_start, capacity, rows, spans, walks, count, stride, w, w_start, w_gap, bias, b_start,
     projections, p_start, background, q_start, c_start, z, z_start, z_gap,
 ):  # fmt: skip
-    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above."""
+    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs and pairs or quads of inputs."""
     block = VECTORS * lanes_of(z)
     b = 0
     while b < n_blocks:
         arguments = (
-            a, a_start, capacity, samples, rows, inputs, marks, m_start, marked, w, w_start + b * w_gap, w_gap,
+            a, a_start, capacity, rows, spans, walks, count, stride, w, w_start + b * w_gap, w_gap,
             bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
             z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
-        if n_blocks - b >= 2:  # four at a time take 20 % longer: 1024 units, two threads
-            _inputs_two(*arguments)
+        if granule == QUAD:
+            _inputs_quads(*arguments)
+            b += 1
+        elif n_blocks - b >= 2:  # four at a time take 20 % longer: 1024 units, two threads
+            _inputs_pairs_two(*arguments)
             b += 2
         else:
-            _inputs_one(*arguments)
+            _inputs_pairs(*arguments)
             b += 1
 
 
@@ -267,7 +312,7 @@ def _weight_step(granule, blocks):
 
     @phase
     def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
+        rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -278,12 +323,8 @@ def _weight_step(granule, blocks):
             See ``optimizer``.
         a, a_start, capacity
             The inputs, as in ``forward``.
-        samples : int
-            Rows in use, any number.
-        inputs : int
-            Number of inputs, a multiple of BLOCK.
-        marks : uint32 (flat)
-            From ``mark_samples``, at ``m_start``, for ``marked`` inputs.
+        spans, walks, count, stride
+            As in ``forward_inputs``; weights of inputs that are not listed stay as they are.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -291,19 +332,15 @@ def _weight_step(granule, blocks):
             Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``: weights, velocities, sums.
         """
         block = VECTORS * lanes_of(w)
-        words = (samples + MARK - 1) // MARK
-        # with nothing to add, these rules leave the weights or the sums as they are
-        idle = (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
-        for i in range(0, inputs, granule):
-            if idle and not any_marked(marks, m_start, words, marked, i, granule):
-                continue
+        for k in range(count):
+            i = np.int64(get(walks, k))
             offset = w_start + i * block
             a_offset = a_start + i // block * capacity * block + i % block
             tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
-            for word in range(0, words, 2):
-                bits = marked_samples(marks, m_start, words, marked, word, i, granule)
+            for span in range(spans):
+                bits = get(walks, (1 + span) * stride + k)
                 while bits != 0:
-                    row = MARK * word + count_trailing_zeros(bits)
+                    row = 64 * span + count_trailing_zeros(bits)
                     bits &= bits - ONE
                     tile = multiply_add_blocks(tile, a, a_offset + row * block, 1, deltas, d_start + row * block, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
@@ -311,31 +348,39 @@ def _weight_step(granule, blocks):
     return step_tiles
 
 
-_step_one, _step_two, _step_four = _weight_step(4, 1), _weight_step(2, 2), _weight_step(1, 4)
+_step_quads, _step_pairs, _step_pairs_two = _weight_step(4, 1), _weight_step(2, 1), _weight_step(2, 2)
+_step_single, _step_single_four = _weight_step(1, 1), _weight_step(1, 4)
 
 
 @phase
 def weight_step(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
-    deltas, d_start, d_gap, w, v, sums, w_start, w_gap, together,
+    granule, n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
+    deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
-    """One step for any number of blocks of weights, otherwise as above.
-
-    ``together`` says that neighbouring inputs are often zero together, as pixels are and units are not.
-    """
+    """One step for any number of blocks of weights and any ``granule`` of ``WALKS``, otherwise as above."""
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs, marks, m_start, marked,
+            rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
-        # 13 % more time with four blocks of the first layer
-        if n_blocks - b >= 4 and not together:
-            _step_four(*arguments)
+        if granule == SINGLE and n_blocks - b >= 4:
+            _step_single_four(*arguments)
             b += 4
-        elif n_blocks - b >= 2:
-            _step_two(*arguments)
+        elif granule == PAIR and n_blocks - b >= 2:
+            _step_pairs_two(*arguments)
             b += 2
         else:
-            _step_one(*arguments)
+            if granule == SINGLE:
+                _step_single(*arguments)
+            elif granule == PAIR:
+                _step_pairs(*arguments)
+            else:
+                _step_quads(*arguments)
             b += 1
+
+
+@kernel
+def leaves_unlisted(rule, first, last, shrink):
+    """Whether a rule leaves weights (or their sums) as they are where a mini-batch adds nothing."""
+    return (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)

@@ -490,18 +490,24 @@ def clear_marks(typing_context, like, masks, word, bit):
     return types.void(like, masks, types.int64, types.int64), emit
 
 
-@intrinsic
-def transpose_bits(typing_context, words, offset, out, out_offset):
-    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32."""
+@intrinsic(prefer_literal=True)
+def transpose_bits(typing_context, words, offset, out, out_offset, together):
+    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32.
+
+    If ``together`` is 2 instead of 1, it is set if bit ``i`` or ``i + 1`` is, for even ``i`` only.
+    """
     if (words.dtype, out.dtype) != (types.uint64, types.uint32):
         return None
+    step = together.literal_value
 
     def emit(context, builder, signature, arguments):
         whole, half = (ir.VectorType(ir.IntType(bits), 32) for bits in (64, 32))
         bytes_of_half, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
         pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), whole.as_pointer())
         loaded = builder.load(pointer, align=8)
-        target = _element(context, builder, out, *arguments[2:])
+        if step == 2:
+            loaded = builder.or_(loaded, builder.lshr(loaded, ir.Constant(whole, [1] * 32)))
+        target = _element(context, builder, out, *arguments[2:4])
         zero = ir.Constant(column, [0] * 32)
         for start in (0, 32):
             shifted = builder.lshr(loaded, ir.Constant(whole, [start] * 32))
@@ -511,12 +517,13 @@ def transpose_bits(typing_context, words, offset, out, out_offset):
                 values = builder.shuffle_vector(numbers, ir.Constant(bytes_of_half, ir.Undefined), order)
                 for bit in range(7, -1, -1):
                     # the sign bits are one instruction on x86
-                    flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
-                    builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
+                    if bit % step == 0:
+                        flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
+                        builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
                     values = builder.add(values, values)
         return context.get_dummy_value()
 
-    return types.void(words, types.int64, out, types.int64), emit
+    return types.void(words, types.int64, out, types.int64, together), emit
 
 
 @intrinsic
