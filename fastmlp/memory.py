@@ -16,7 +16,7 @@ _BYTES = {"float32": 4, "float64": 8}
 _NOT_WORTH_ASKING = 1 << 24
 
 # As in ``fastmlp.kernels.layout``, which needs Numba and cannot count beyond 64 bits; a test compares.
-_ROWS_AT_ONCE = 128
+_ROWS_AT_ONCE = 64
 
 
 def count_parameters(layers: Sequence[int]) -> int:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 # A trial of a size takes about this long, and each size has so many of them in turn. The first moments of a training
 # are slow with any size (cold caches, pages that nobody has touched yet) and count for none.
-TRIAL_SECONDS = 0.005
+TRIAL_SECONDS = 0.003
 _TRIALS = 2
 
 # A rival size is taken if it is faster by this factor.
 _BETTER = 1.03
 
 # Seconds until a rival size is tried again: doubled whenever the present size turns out to be the better.
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 3.2
+_FIRST_WAIT, _LONGEST_WAIT = 0.4, 3.2
 
 
 class TeamSize:

@@ -208,7 +208,7 @@ def step_walks(layer, granule, options, memory, piece, shrink, first, last, a, a
     weights = layer.inputs * block * block
     sparse.weight_step(
         granule, last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
-        a, a_start, options.capacity, (piece.samples + WORD - 1) // WORD, walks, walk_count(walks), layer.words * WORD,
+        a, a_start, options.capacity, walks, walk_count(walks), layer.words * WORD,
         memory.shared, layer.deltas + first * panel, panel,
         memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
     )  # fmt: skip

@@ -173,7 +173,7 @@ def forward_inputs(layers, options, memory, team, piece, first, last):
     q_start = layer.background + first * block
     sparse.forward_inputs(
         granule_of_inputs(layer, team), last - first, memory.own, np.int64(0), options.capacity, piece.rows,
-        (piece.samples + WORD - 1) // WORD, memory.walks, walk_count(memory.walks), layer.words * WORD,
+        memory.walks, walk_count(memory.walks), layer.words * WORD,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
         memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,

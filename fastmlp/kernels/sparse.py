@@ -112,7 +112,7 @@ def _list_walks(granule):
 
     @phase
     def list_walks(marks, words, inputs, everything, walks, stride):
-        """List neighbouring inputs that any sample is not zero at, and those samples. Returns how many there are.
+        """List neighbouring inputs that any of up to 64 samples is not zero at, and those samples; returns how many.
 
         Parameters
         ----------
@@ -124,19 +124,16 @@ def _list_walks(granule):
         everything : bool
             List all inputs, whether or not any sample is not zero there.
         walks : uint64 (flat), overwritten
-            ``[1 + words / 2][stride]``: the first of the inputs of each walk, then the samples, 64 in a number.
+            ``[2][stride]``: the first of the inputs of each walk, and a bit for each of its samples.
         """
         count = 0
         for i in range(0, inputs, granule):
+            samples = union(marks, i, masks, step)
+            if words > 1:
+                samples |= union(marks, stride + i, masks, step) << np.uint64(MARK)
             put(walks, count, np.uint64(i))
-            listed = np.uint64(everything)
-            for word in range(0, words, 2):
-                samples = union(marks, word * stride + i, masks, step)
-                if word + 1 < words:
-                    samples |= union(marks, (word + 1) * stride + i, masks, step) << np.uint64(MARK)
-                put(walks, (1 + word // 2) * stride + count, samples)
-                listed |= samples
-            count += listed != 0  # a branch would often be mispredicted
+            put(walks, stride + count, samples)
+            count += everything or samples != 0  # a branch would often be mispredicted
         return count
 
     return list_walks
@@ -233,7 +230,7 @@ def _forward_inputs(granule, blocks):
 
     @phase
     def forward_granules(
-        a, a_start, capacity, rows, spans, walks, count, stride, w, w_start, w_gap, bias, b_start,
+        a, a_start, capacity, rows, walks, count, stride, w, w_start, w_gap, bias, b_start,
         projections, p_start, background, q_start, c_start, z, z_start, z_gap,
     ):  # fmt: skip
         """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs, walking over the samples of each input.
@@ -247,8 +244,6 @@ def _forward_inputs(granule, blocks):
             As in ``forward_tiles``.
         rows : int
             Rows of ``z`` to fill; those after the samples become what an empty sample gives.
-        spans : int
-            Number of 64 samples.
         walks, count, stride
             From ``list_walks``.
         projections, background : float (flat)
@@ -261,19 +256,17 @@ def _forward_inputs(granule, blocks):
             tile = add(tile, load_blocks(background, q_start, 0, block, 1, blocks))
             tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
             store_blocks(z, z_start + row * block, 0, z_gap, tile)
-        for span in range(spans):
-            for k in range(count):
-                i = np.int64(get(walks, k))
-                bits = get(walks, (1 + span) * stride + k)
-                weights = load_blocks(w, w_start + i * block, block, w_gap, granule, blocks)
-                a_offset = a_start + i // block * capacity * block + i % block
-                while bits != 0:
-                    row = 64 * span + count_trailing_zeros(bits)
-                    bits &= bits - ONE
-                    z_offset = z_start + row * block
-                    tile = load_blocks(z, z_offset, 0, z_gap, 1, blocks)
-                    tile = accumulate_rows(tile, a, a_offset + row * block, weights)
-                    store_blocks(z, z_offset, 0, z_gap, tile)
+        for k in range(count):
+            i = np.int64(get(walks, k))
+            bits = get(walks, stride + k)
+            weights = load_blocks(w, w_start + i * block, block, w_gap, granule, blocks)
+            a_offset = a_start + i // block * capacity * block + i % block
+            while bits != 0:
+                row = count_trailing_zeros(bits) * block
+                bits &= bits - ONE
+                tile = load_blocks(z, z_start + row, 0, z_gap, 1, blocks)
+                tile = accumulate_rows(tile, a, a_offset + row, weights)
+                store_blocks(z, z_start + row, 0, z_gap, tile)
 
     return forward_granules
 
@@ -283,7 +276,7 @@ _inputs_quads, _inputs_pairs, _inputs_pairs_two = _forward_inputs(4, 1), _forwar
 
 @phase
 def forward_inputs(
-    granule, n_blocks, a, a_start, capacity, rows, spans, walks, count, stride, w, w_start, w_gap, bias, b_start,
+    granule, n_blocks, a, a_start, capacity, rows, walks, count, stride, w, w_start, w_gap, bias, b_start,
     projections, p_start, background, q_start, c_start, z, z_start, z_gap,
 ):  # fmt: skip
     """``z = a W + (bias + q + p c)`` for any number of blocks of outputs and pairs or quads of inputs."""
@@ -291,7 +284,7 @@ def forward_inputs(
     b = 0
     while b < n_blocks:
         arguments = (
-            a, a_start, capacity, rows, spans, walks, count, stride, w, w_start + b * w_gap, w_gap,
+            a, a_start, capacity, rows, walks, count, stride, w, w_start + b * w_gap, w_gap,
             bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
             z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
@@ -312,7 +305,7 @@ def _weight_step(granule, blocks):
 
     @phase
     def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
+        rule, first, last, momentum, shrink, a, a_start, capacity, walks, count, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -323,7 +316,7 @@ def _weight_step(granule, blocks):
             See ``optimizer``.
         a, a_start, capacity
             The inputs, as in ``forward``.
-        spans, walks, count, stride
+        walks, count, stride
             As in ``forward_inputs``; weights of inputs that are not listed stay as they are.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
@@ -337,12 +330,11 @@ def _weight_step(granule, blocks):
             offset = w_start + i * block
             a_offset = a_start + i // block * capacity * block + i % block
             tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
-            for span in range(spans):
-                bits = get(walks, (1 + span) * stride + k)
-                while bits != 0:
-                    row = 64 * span + count_trailing_zeros(bits)
-                    bits &= bits - ONE
-                    tile = multiply_add_blocks(tile, a, a_offset + row * block, 1, deltas, d_start + row * block, d_gap)
+            bits = get(walks, stride + k)
+            while bits != 0:
+                row = count_trailing_zeros(bits) * block
+                bits &= bits - ONE
+                tile = multiply_add_blocks(tile, a, a_offset + row, 1, deltas, d_start + row, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
 
     return step_tiles
@@ -354,14 +346,14 @@ _step_single, _step_single_four = _weight_step(1, 1), _weight_step(1, 4)
 
 @phase
 def weight_step(
-    granule, n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
+    granule, n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, walks, count, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
     """One step for any number of blocks of weights and any ``granule`` of ``WALKS``, otherwise as above."""
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, capacity, spans, walks, count, stride,
+            rule, first, last, momentum, shrink, a, a_start, capacity, walks, count, stride,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         if granule == SINGLE and n_blocks - b >= 4:
