@@ -135,11 +135,12 @@ def check_training(plan: Plan, layers: Sequence[int], *, dtype: str, n_train: in
         batch_size=min(plan.batch_size, n_train),
         steps=_steps(plan, n_train),
         momentum=plan.momentum > 0,
-        # the network's own and those that take their place, the last finite ones, the sums of a batch in pieces,
-        # the best ones, and for a checkpoint those between two epochs with their velocities
-        copies=3 + (plan.batch_size > _ROWS_AT_ONCE) + (plan.patience is not None) + (plan.momentum > 0),
+        # the network's own and those that take their place, the last finite ones, those that are evaluated, the sums
+        # of a batch in pieces, the best ones, and for a checkpoint those between two epochs with their velocities
+        copies=4 + (plan.batch_size > _ROWS_AT_ONCE) + (plan.patience is not None) + (plan.momentum > 0),
         threads=threads,
     )
+    needed += n_train * _BYTES[dtype]  # the projections of the samples
     check_available(needed, "model", "for weights and training state", "Use fewer or narrower layers, or fewer epochs")
 
 

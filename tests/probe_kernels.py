@@ -70,6 +70,7 @@ def element_wise(a, b, factor, out, size):
     tile.store(out, 12 * size, STRIDE, tile.load(a, START, 0, ROWS, VECTORS))
     tile.store(out, 13 * size, STRIDE, tile.load_like(x, b, START, STRIDE, 0))
     tile.store(out, 14 * size, STRIDE, tile.load_as(a, b, START, STRIDE, ROWS, VECTORS))
+    tile.store(out, 15 * size, STRIDE, tile.where_greater(x, y, tile.add(x, x), y))
 
 
 @entry_kernel
@@ -99,7 +100,7 @@ def reductions(a, b, bytes_, out, numbers, bits, masks):
 
 
 @entry_kernel
-def blocks_and_bits(a, b, out, words, masks):
+def blocks_and_bits(a, b, out, words, masks, pairs):
     """Tiles of two blocks of columns that are ``GAP`` apart, and the transposition of bits."""
     block = VECTORS * lanes_of(a)
     t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
@@ -108,7 +109,8 @@ def blocks_and_bits(a, b, out, words, masks):
     tile.store_blocks(out, 12 * block, 2 * block, block, tile.multiply_add_blocks(t, a, 3, 7, b, 11, GAP))
     row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, tile.load(a, START, STRIDE, 3, VECTORS))
     tile.store(out, 18 * block, 0, row)
-    tile.transpose_bits(words, 3, masks, 5)
+    tile.transpose_bits(words, 3, masks, 5, 1)
+    tile.transpose_bits(words, 3, pairs, 5, 2)
 
 
 @entry_kernel

@@ -45,6 +45,20 @@ def test_any_number_of_threads_gives_the_same_bits(shape: str, kind: str, dtype:
         assert same_bits(trained(samples, SHAPES[shape], dtype, threads=threads, **options), reference), threads
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", [{}, {"batch_size": 100}, {"momentum": 0.9}], ids=str)
+def test_threads_do_not_matter_where_wide_layers_skip_units(options: dict[str, Any], dtype: str) -> None:
+    """One thread owns many blocks, each of several threads few; a narrow layer is between two wide ones."""
+    samples = pixels(150, 100)
+    networks = []
+    for threads in (1, 2, 3):
+        network = make_network(samples, 600, 550, 20, 300, activation="relu", dtype=dtype)
+        train(network, samples.X, samples.y, epochs=2, learning_rate=0.05, threads=threads, **options)
+        networks.append(network)
+    assert same_bits(networks[1], networks[0])
+    assert same_bits(networks[2], networks[0])
+
+
 @pytest.mark.parametrize("options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}])
 @pytest.mark.parametrize("hidden", [(200,), (64, 64)], ids=str)
 def test_threads_do_not_matter_for_any_batches(hidden: tuple[int, ...], options: dict[str, Any]) -> None:

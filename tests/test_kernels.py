@@ -12,6 +12,7 @@ import pytest
 from numba.core.registry import cpu_target
 
 import fastmlp
+from fastmlp import engine
 from fastmlp.kernels import compiler
 from fastmlp.kernels.compiler import EntryKernel
 from fastmlp.kernels.tile import ROWS, VECTORS
@@ -200,3 +201,31 @@ def test_products_run_on_packed_multiply_adds(monkeypatch: pytest.MonkeyPatch, n
     assert not re.search(r"vfn?m(add|sub)\d+s[sd]\s", text), "single numbers are multiplied"
     for loop in loops:
         assert count(loop, r"vmov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)") == 0, "registers spill"
+
+
+def test_code_is_looked_up_by_all_that_its_types_depend_on() -> None:
+    """An array of another kind must never reach code that was compiled for the first."""
+    a = np.zeros((4, 6), np.float32)
+    fixed = a.copy()
+    fixed.flags.writeable = False
+    misaligned = np.zeros(97, np.uint8)[1:].view(np.float32)
+    record = np.zeros(1, [("x", np.int64)])
+    arguments = [a, a.astype(np.float64), a[0], a.T, a[::2, ::2], fixed, misaligned, record, 1, 1.0, True, (a,), (1, a)]
+    kinds = [compiler._kind(argument) for argument in arguments]
+    assert len(set(kinds)) == len(kinds)
+    assert compiler._kind(a.copy()) == kinds[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("n_features", [1, 31, 64, 100])
+def test_projections_on_the_background(n_features: int, dtype: type) -> None:
+    random = np.random.default_rng(0)
+    X = random.integers(0, 256, (50, n_features), np.uint8)
+    mean, std = random.uniform(1, 50, n_features), random.uniform(20, 80, n_features)
+    model = engine.Model((n_features, 3, 2), "relu", np.dtype(dtype), mean, std, skip_background=True)
+    zeros = [np.zeros((n_features, 3)), np.zeros((3, 2))], [np.zeros(3), np.zeros(2)]
+    memory = engine.TrainingMemory(model, *zeros, batch_size=8, rule=0, momentum=0.0, l2=0.0, threads=1)
+    memory.take(X, np.zeros(50, np.int32))
+    expected = (X / std) @ (-mean / std)
+    tolerance = np.finfo(dtype).eps * n_features
+    np.testing.assert_allclose(memory._data.projections, expected, rtol=tolerance, atol=tolerance)

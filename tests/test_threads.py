@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import engine
+from fastmlp import engine, placement
 from fastmlp.errors import TrainingInterrupted
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
@@ -160,6 +160,40 @@ def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monke
         with pytest.raises(RuntimeError, match="could not start 4 threads at the same time; ask for fewer"):
             train(network, samples.X, samples.y, epochs=1, threads=4)
     assert same_bits(network, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
+def test_threads_of_a_team_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever starts where another of the team runs is moved to a free processor, but not bound to it."""
+    allowed = os.sched_getaffinity(0)
+    moves: list[set[int]] = []
+    monkeypatch.setattr(placement, "_current_processor", lambda: min(allowed))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, processors: moves.append(set(processors)))
+    seats = placement.Seats()
+    seats.take()
+    assert moves == []
+    for place in sorted(allowed)[1:]:
+        seats.take()
+        assert moves[-2:] == [{place}, allowed]
+    before = len(moves)
+    seats.take()  # there are more threads than processors
+    assert len(moves) == before
+
+
+def test_threads_may_go_anywhere_after_a_training() -> None:
+    samples = pixels(200, 100)
+    affinities: list[set[int]] = []
+
+    def look(*_: object) -> None:
+        if hasattr(os, "sched_getaffinity"):
+            threads = [each.native_id for each in threading.enumerate() if each.name.startswith("fastmlp")]
+            affinities.extend(os.sched_getaffinity(thread) for thread in threads if thread)
+
+    options = {"epochs": 3, "threads": 2, "validation": (samples.X, samples.y), "progress": look}
+    train(make_network(samples, 200), samples.X, samples.y, **options)  # type: ignore[arg-type]
+    expected = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    assert all(each == expected for each in affinities)
+    assert affinities or not expected
 
 
 def test_team_size_follows_the_speed() -> None:

@@ -41,6 +41,7 @@ def expected_results(x: Array, y: Array) -> dict[str, Array]:
         "load with stride 0": np.broadcast_to(x[0], x.shape),
         "load_like": y,
         "load_as of the same dtype": y,
+        "where_greater": np.where(x > y, x + x, y),
     }
 
 
@@ -214,7 +215,8 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     a, b = operands(dtype)
     block = width(dtype)
     out = np.full(20 * block, -7.0, dtype)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), np.zeros(80, np.uint32))
+    masks = np.zeros((2, 80), np.uint32)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), *masks)
     x, y = (np.concatenate([rows_of(array[GAP * i :], 3, block) for i in range(2)], axis=1) for array in (a, b))
     loaded, loaded_like, stepped = out[: 18 * block].reshape(3, 3, 2 * block)
     np.testing.assert_array_equal(loaded, x)
@@ -230,11 +232,14 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
-    masks = np.full(80, 7, np.uint32)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, np.zeros(20 * width("float32"), np.float32), words, masks)
+    masks, pairs = np.full((2, 80), 7, np.uint32)
+    out = np.zeros(20 * width("float32"), np.float32)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks, pairs)
     expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(64)]
     assert masks[5:69].tolist() == expected
     assert masks[:5].tolist() + masks[69:].tolist() == [7] * 16
+    assert pairs[5:69:2].tolist() == [one | other for one, other in zip(expected[::2], expected[1::2], strict=True)]
+    assert pairs[:5].tolist() + pairs[6:70:2].tolist() + pairs[69:].tolist() == [7] * 48
 
 
 def test_scalars(reduced: Reductions) -> None:

@@ -69,6 +69,25 @@ def test_every_activation_and_shape(activation: str, hidden: str, dtype: str) ->
     assert_same_as_twin(network, samples)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "options", [{}, {"momentum": 0.9, "learning_rate": 0.01}, {"l2": 0.01}, {"batch_size": 100}], ids=str
+)
+def test_wide_layers_that_skip_what_a_relu_has_switched_off(options: dict[str, Any], threads: int, dtype: str) -> None:
+    samples = pixels(150, 100)
+    network = make_network(samples, 600, 550, activation="relu", dtype=dtype)
+    assert_same_as_twin(network, samples, threads=threads, epochs=2, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_kept_aside_for_many_steps(dtype: str) -> None:
+    """Over several periods after which the weights take in what their background is due."""
+    samples = pixels(600, 50, density=0.1)
+    network = make_network(samples, 33, activation="tanh", dtype=dtype)
+    assert_same_as_twin(network, samples, batch_size=4, learning_rate=0.02)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
