@@ -9,7 +9,7 @@ exchanges its activations and, on the way back, one of two things:
 - a wide one its deltas and its weights: each thread forms the gradient of its own units of the layer below, and the
   weights are moved after the next barrier. That exchanges less, and skips what a ReLU has switched off.
 
-For 784-64-64-10 on two threads, exchanging parts takes @@PARTS@@ less time.
+With two or ten hidden layers of 64 on two threads, exchanging parts takes 3 % less time.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
 another still reads: it can be ahead by less than one piece, as each piece has at least one barrier.
