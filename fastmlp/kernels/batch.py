@@ -201,20 +201,6 @@ def collect_parts(layers, i, options, memory, team, piece):
 
 
 @phase
-def step_walks(layer, granule, options, memory, piece, shrink, first, last, a, a_start, walks):
-    """The step of the weights of some blocks of a hidden layer, from its inputs as listed."""
-    block = VECTORS * lanes_of(memory.own)
-    panel = options.capacity * block
-    weights = layer.inputs * block * block
-    sparse.weight_step(
-        granule, last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
-        a, a_start, options.capacity, walks, walk_count(walks), layer.words * WORD,
-        memory.shared, layer.deltas + first * panel, panel,
-        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-    )  # fmt: skip
-
-
-@phase
 def list_units(layer, options, memory, piece, shrink):
     """List the walks over the inputs of a hidden layer that a ReLU has left on."""
     words = (piece.samples + MARK - 1) // MARK
@@ -222,24 +208,9 @@ def list_units(layer, options, memory, piece, shrink):
         memory.masks, activation_marks(layer, options, piece), options.capacity, layer.words, words, memory.marks
     )  # fmt: skip
     everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, shrink)
-    count = sparse.list_walks(
-        sparse.SINGLE, memory.marks, words, layer.inputs * VECTORS * lanes_of(memory.own), everything,
-        memory.hidden_walks, layer.words * WORD,
-    )  # fmt: skip
+    inputs = layer.inputs * VECTORS * lanes_of(memory.own)
+    count = sparse.list_single(memory.marks, words, inputs, everything, memory.hidden_walks, layer.words * WORD)
     put(memory.hidden_walks, len(memory.hidden_walks) - 1, np.uint64(count))
-
-
-@phase
-def step_dense(layer, options, memory, piece, shrink, first, last, a, a_start):
-    """The step of the weights of some blocks of a hidden layer."""
-    block = VECTORS * lanes_of(memory.own)
-    for b in range(first, last):
-        d_start = layer.deltas + b * options.capacity * block
-        dense.weight_step(
-            options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-            piece.samples, layer.inputs, memory.shared, d_start,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + b * layer.inputs * block * block,
-        )  # fmt: skip
 
 
 @phase
@@ -294,24 +265,29 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     layer = layers[i]
     first, last = owned_blocks(layer.outputs, layer, team)
     step_biases(layers, i, options, memory, piece, shrink, first, last)
-    if i == 0:
-        if skips_zeros(layers, i, options, memory):
-            granule = granule_of_inputs(layer, team)
-            step_walks(
-                layer, granule, options, memory, piece, shrink, first, last, memory.own, np.int64(0), memory.walks
-            )  # fmt: skip
-        else:
-            step_dense(layer, options, memory, piece, shrink, first, last, memory.own, np.int64(0))
-    else:
-        a_start = activations(layers[i - 1], options, piece, VECTORS * lanes_of(memory.own))
-        if skips_zeros(layers, i, options, memory):
+    block = VECTORS * lanes_of(memory.own)
+    weights, panel = layer.inputs * block * block, options.capacity * block
+    skip = skips_zeros(layers, i, options, memory)
+    granule, a, a_start, walks = granule_of_inputs(layer, team), memory.own, np.int64(0), memory.walks
+    if i > 0:
+        a, a_start, walks = memory.shared, activations(layers[i - 1], options, piece, block), memory.hidden_walks
+        if skip:
+            granule = np.int64(sparse.SINGLE)
             list_units(layer, options, memory, piece, shrink)
-            step_walks(
-                layer, np.int64(sparse.SINGLE), options, memory, piece, shrink, first, last, memory.shared, a_start,
-                memory.hidden_walks,
+    if skip:
+        sparse.weight_step(
+            granule, last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
+            a, a_start, options.capacity, walks, walk_count(walks), layer.words * WORD,
+            memory.shared, layer.deltas + first * panel, panel,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+        )  # fmt: skip
+    else:
+        for b in range(first, last):
+            dense.weight_step(
+                options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
+                piece.samples, layer.inputs, memory.shared, layer.deltas + b * panel,
+                memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
             )  # fmt: skip
-        else:
-            step_dense(layer, options, memory, piece, shrink, first, last, memory.shared, a_start)
 
 
 @phase
@@ -456,7 +432,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 since = meet(team, barriers, times, since)
                 step_hidden(layers, held, options, memory, team, piece, shrink)
             if len(layers) > 1:
-                step_hidden(layers, 0, options, memory, team, piece, shrink)
+                step_hidden(layers, np.int64(0), options, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)
         if stopped:
             break

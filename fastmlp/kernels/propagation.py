@@ -100,10 +100,9 @@ def gather(layers, options, data, memory, team, piece):
         )  # fmt: skip
         sparse.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
         everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, options.l2)
-        count = sparse.list_walks(
-            granule_of_inputs(layer, team), memory.marks, words, layer.inputs * block, everything,
-            memory.walks, layer.words * WORD,
-        )  # fmt: skip
+        arguments = memory.marks, words, layer.inputs * block, everything, memory.walks, layer.words * WORD
+        quads = granule_of_inputs(layer, team) == sparse.QUAD
+        count = sparse.list_quads(*arguments) if quads else sparse.list_pairs(*arguments)
         put(memory.walks, len(memory.walks) - 1, np.uint64(count))
         start = projections_start(layers, options)
         for row in range(piece.rows):
@@ -195,37 +194,28 @@ def forward_rectified(layer, options, memory, piece, first, last, a_start):
 
 
 @phase
-def forward_dense(layer, options, memory, piece, first, last, a, a_start):
-    """Pre-activations of some blocks of a hidden layer."""
-    block = VECTORS * lanes_of(memory.own)
-    for b in range(first, last):
-        w_start = layer.weights + b * layer.inputs * block * block
-        z_start = activations(layer, options, piece, block) + b * options.capacity * block
-        dense.forward(
-            a, a_start, options.capacity, piece.rows, layer.inputs,
-            memory.parameters, w_start, memory.parameters, layer.bias + b * block, memory.shared, z_start,
-        )  # fmt: skip
-
-
-@phase
 def forward(layers, i, options, memory, team, piece):
     """Activations of the blocks that this thread owns of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     first, last = owned_blocks(layer.outputs, layer, team)
-    skip = skips_zeros(layers, i, options, memory)
-    if i == 0:
-        if skip:
+    z_start = activations(layer, options, piece, block)
+    if skips_zeros(layers, i, options, memory):
+        if i == 0:
             forward_inputs(layers, options, memory, team, piece, first, last)
         else:
-            forward_dense(layer, options, memory, piece, first, last, memory.own, np.int64(0))
-    else:
-        a_start = activations(layers[i - 1], options, piece, block)
-        if skip:
+            a_start = activations(layers[i - 1], options, piece, block)
             forward_rectified(layer, options, memory, piece, first, last, a_start)
-        else:
-            forward_dense(layer, options, memory, piece, first, last, memory.shared, a_start)
-    z_start = activations(layer, options, piece, block)
+    else:
+        a, a_start = memory.own, np.int64(0)
+        if i > 0:
+            a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
+        for b in range(first, last):
+            dense.forward(
+                a, a_start, options.capacity, piece.rows, layer.inputs,
+                memory.parameters, layer.weights + b * layer.inputs * block * block,
+                memory.parameters, layer.bias + b * block, memory.shared, z_start + b * options.capacity * block,
+            )  # fmt: skip
     for b in range(first, last):
         offset = z_start + b * options.capacity * block
         activate(options.activation, memory.shared, offset, piece.rows, layer.width - b * block)

@@ -139,16 +139,7 @@ def _list_walks(granule):
     return list_walks
 
 
-_list_inputs, _list_pairs, _list_quads = _list_walks(1), _list_walks(2), _list_walks(4)
-
-
-@phase
-def list_walks(granule, marks, words, inputs, everything, walks, stride):
-    """The same for any ``granule`` of ``WALKS``."""
-    arguments = marks, words, inputs, everything, walks, stride
-    if granule == SINGLE:
-        return _list_inputs(*arguments)
-    return _list_pairs(*arguments) if granule == PAIR else _list_quads(*arguments)
+list_single, list_pairs, list_quads = _list_walks(SINGLE), _list_walks(PAIR), _list_walks(QUAD)
 
 
 def _forward(group, blocks):
