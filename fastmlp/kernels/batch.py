@@ -12,7 +12,8 @@ exchanges its activations and, on the way back, one of two things:
 With two or ten hidden layers of 64 on two threads, exchanging parts takes 3 % less time.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
-another still reads: it can be ahead by less than one piece, as each piece has at least one barrier.
+another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Deltas and parts
+are kept once: they are read before the barrier at the logits of the next piece, and written again after it.
 """
 
 from __future__ import annotations
