@@ -7,6 +7,7 @@ of 14 trainings of 200 ms.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -28,11 +29,12 @@ class Seats:
     def take(self) -> None:
         """Move the calling thread elsewhere if it runs where another of the team does and there is a free processor.
 
-        It is not bound to that processor afterwards.
+        It is not bound to that processor afterwards. Where the system does not allow it, the thread stays: an error
+        here would leave the others of the team waiting.
         """
         if _current_processor is None:
             return
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             processor = _current_processor()
             if processor in self._taken:
                 allowed = os.sched_getaffinity(0)

@@ -180,6 +180,20 @@ def test_threads_of_a_team_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(moves) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
+def test_a_system_that_moves_no_threads_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox may forbid it: nobody may be left waiting for a thread that never began."""
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError("not permitted")
+
+    monkeypatch.setattr(placement, "_current_processor", lambda: min(os.sched_getaffinity(0)))
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    samples = pixels(200, 100)
+    history = train(make_network(samples, 200), samples.X, samples.y, epochs=2, threads=2)
+    assert history.epochs == 2
+
+
 def test_threads_may_go_anywhere_after_a_training() -> None:
     samples = pixels(200, 100)
     affinities: list[set[int]] = []

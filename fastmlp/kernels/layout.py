@@ -67,10 +67,7 @@ LAYER = np.dtype(
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
-        (
-            "parts",
-            np.int64,
-        ),  # offset in the shared memory: parts of the gradient of the inputs, if narrow
+        ("parts", np.int64),  # offset in the shared memory: if narrow, parts of the gradient of the inputs
         ("delta_words", np.int64),  # outputs in words of WORD
         ("delta_marks", np.int64),  # offset in the shared masks: which deltas are not zero
     ],
