@@ -132,7 +132,9 @@ def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_zeros(layout.n_private, layout.dtype),
         _masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
-        *np.split(_masks(layout.n_walks), 2),
+        _masks(layout.n_walks),
+        _masks(layout.n_walks if layout.training else 0),
+        _masks(layout.n_walks if layout.training else 0),
     )
 
 

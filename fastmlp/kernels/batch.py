@@ -32,7 +32,6 @@ from fastmlp.kernels.propagation import (
     forward,
     forward_output,
     gather,
-    granule_of_inputs,
     logits_start,
     mark,
     owned_blocks,
@@ -42,10 +41,9 @@ from fastmlp.kernels.propagation import (
     rectified,
     scratch_start,
     skips_zeros,
-    walk_count,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, put, store, zeros
+from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store, zeros
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -210,8 +208,7 @@ def list_units(layer, options, memory, piece, shrink):
     )  # fmt: skip
     everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, shrink)
     inputs = layer.inputs * VECTORS * lanes_of(memory.own)
-    count = sparse.list_single(memory.marks, words, inputs, everything, memory.hidden_walks, layer.words * WORD)
-    put(memory.hidden_walks, len(memory.hidden_walks) - 1, np.uint64(count))
+    sparse.list_single(memory.marks, words, inputs, everything, memory.units, layer.words * WORD)
 
 
 @phase
@@ -268,27 +265,28 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     step_biases(layers, i, options, memory, piece, shrink, first, last)
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
-    skip = skips_zeros(layers, i, options, memory)
-    granule, a, a_start, walks = granule_of_inputs(layer, team), memory.own, np.int64(0), memory.walks
+    a, a_start = memory.own, np.int64(0)
     if i > 0:
-        a, a_start, walks = memory.shared, activations(layers[i - 1], options, piece, block), memory.hidden_walks
-        if skip:
-            granule = np.int64(sparse.SINGLE)
-            list_units(layer, options, memory, piece, shrink)
-    if skip:
-        sparse.weight_step(
-            granule, last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
-            a, a_start, options.capacity, walks, walk_count(walks), layer.words * WORD,
-            memory.shared, layer.deltas + first * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        )  # fmt: skip
-    else:
+        a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
+    before = (
+        last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity
+    )  # fmt: skip
+    after = (
+        layer.words * WORD, memory.shared, layer.deltas + first * panel, panel,
+        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+    )  # fmt: skip
+    if not skips_zeros(layers, i, options, memory):
         for b in range(first, last):
             dense.weight_step(
                 options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
                 piece.samples, layer.inputs, memory.shared, layer.deltas + b * panel,
                 memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
             )  # fmt: skip
+    elif i == 0:
+        sparse.step_inputs(*before, memory.quads, memory.pairs, *after)
+    else:
+        list_units(layer, options, memory, piece, shrink)
+        sparse.step_units(*before, memory.units, *after)
 
 
 @phase
@@ -377,7 +375,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             block = VECTORS * lanes_of(memory.own)
             piece = Piece(
                 number, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
-                offset == 0, offset + samples == count,
+                offset == 0, offset + samples == count, begin + offset + samples,
             )  # fmt: skip
             number += 1
             if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:

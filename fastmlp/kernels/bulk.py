@@ -89,13 +89,12 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
         prepare_background(layers, options, data, memory)
-    while load_acquire(team.control, STOP) == 0:
-        start = fetch_add(team.control, NEXT, 1) * options.batch_size
-        if start >= len(data.order):
-            break
+    ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
+    while ahead < len(data.order) and load_acquire(team.control, STOP) == 0:
+        start, ahead = ahead, fetch_add(team.control, NEXT, 1) * options.batch_size
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
-        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True)
+        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead)
         gather(layers, options, data, memory, team, piece)
         for i in range(len(layers) - 1):
             forward(layers, i, options, memory, team, piece)

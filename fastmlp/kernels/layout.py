@@ -151,7 +151,7 @@ class Layout:
     n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks, n_walks : int
         Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
         of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32),
-        and walks over them (uint64): over the inputs, then over the units of one hidden layer.
+        and a list of walks over them (uint64).
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -171,7 +171,7 @@ class Layout:
         self.n_nonzero = self.words * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
-        self.n_walks = 2 * (1 + 2 * listed)
+        self.n_walks = 2 * listed + 1
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:

@@ -43,8 +43,9 @@ class Memory(NamedTuple):
     own: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    walks: NDArray[Any]
-    hidden_walks: NDArray[Any]
+    quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``sparse``
+    pairs: NDArray[Any]
+    units: NDArray[Any]
 
 
 class Team(NamedTuple):
@@ -66,6 +67,7 @@ class Piece(NamedTuple):
     squares: int  # samples, in blocks
     first: bool
     last: bool
+    ahead: int  # position in the order of what this thread gathers next
 
 
 @kernel
@@ -96,14 +98,15 @@ def gather(layers, options, data, memory, team, piece):
         words = (piece.samples + MARK - 1) // MARK
         background.gather(
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
-            options.words, memory.own, options.capacity, memory.nonzero,
+            options.words, memory.own, options.capacity, memory.nonzero, piece.ahead,
         )  # fmt: skip
         sparse.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
         everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, options.l2)
-        arguments = memory.marks, words, layer.inputs * block, everything, memory.walks, layer.words * WORD
-        quads = granule_of_inputs(layer, team) == sparse.QUAD
-        count = sparse.list_quads(*arguments) if quads else sparse.list_pairs(*arguments)
-        put(memory.walks, len(memory.walks) - 1, np.uint64(count))
+        inputs, stride = layer.inputs * block, layer.words * WORD
+        sparse.list_quads(memory.marks, words, inputs, everything, memory.quads, stride)
+        first, last = owned_blocks(layer.outputs, layer, team)
+        if len(memory.pairs) > 0 and last - first > 1:
+            sparse.list_pairs(memory.marks, words, inputs, everything, memory.pairs, stride)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -149,19 +152,6 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
         )  # fmt: skip
 
 
-@kernel
-def granule_of_inputs(layer, team):
-    """How many neighbouring inputs this thread walks over together; see ``sparse.WALKS``."""
-    first, last = owned_blocks(layer.outputs, layer, team)
-    return sparse.QUAD if last - first == 1 else sparse.PAIR
-
-
-@kernel
-def walk_count(walks):
-    """How many walks are listed."""
-    return np.int64(get(walks, len(walks) - 1))
-
-
 @phase
 def forward_inputs(layers, options, memory, team, piece, first, last):
     """Pre-activations of some blocks of the first hidden layer, from inputs with a background."""
@@ -171,8 +161,8 @@ def forward_inputs(layers, options, memory, team, piece, first, last):
     panel = options.capacity * block
     q_start = layer.background + first * block
     sparse.forward_inputs(
-        granule_of_inputs(layer, team), last - first, memory.own, np.int64(0), options.capacity, piece.rows,
-        memory.walks, walk_count(memory.walks), layer.words * WORD,
+        last - first, memory.own, np.int64(0), options.capacity, piece.rows,
+        memory.quads, sparse.walk_count(memory.quads), layer.words * WORD,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
         memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
