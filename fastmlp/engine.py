@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastmlp.kernels import batch, bulk, optimizer
 from fastmlp.kernels.activation import ACTIVATIONS
-from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros
+from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros, quad_distance
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 from fastmlp.placement import Seats
@@ -70,6 +70,7 @@ class Model:
         options = np.zeros(1, OPTIONS)
         options["capacity"] = layout.rows
         options["words"] = layout.words
+        options["apart"] = quad_distance(self.sizes[0])
         options["n_features"], options["n_classes"] = self.sizes[0], self.sizes[-1]
         options["activation"] = ACTIVATIONS.index(self.activation)
         options["sparse"] = self.sparse

@@ -48,7 +48,7 @@ def runnable(target: str) -> bool:
 def weights_hash(dtype: str, activation: str, threads: int) -> str:
     """Train a small network and hash its parameters: with momentum, on pixels; with a dense input, in pieces."""
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (200, 90), np.uint8)
+    pixels = random.integers(0, 256, (200, 100), np.uint8)  # a square image, see ``layout.quad_distance``
     pixels[random.random(pixels.shape) < 0.7] = 0
     y = np.arange(200) % 10
     digest = hashlib.sha256()
@@ -56,7 +56,7 @@ def weights_hash(dtype: str, activation: str, threads: int) -> str:
         (pixels, {"momentum": 0.5, "batch_size": 30, "epochs": 2}),
         (255 - pixels, {"l2": 0.01, "batch_size": 150, "epochs": 1, "schedule": "linear"}),
     ):
-        network = Network((90, 70, 40, 10), activation=activation, dtype=dtype, mean=X.mean(), std=X.std())
+        network = Network((100, 70, 40, 10), activation=activation, dtype=dtype, mean=X.mean(), std=X.std())
         train(network, X, y, threads=threads, learning_rate=0.05, **options)  # type: ignore[arg-type]
         for array in (*network.weights, *network.biases):
             digest.update(array.tobytes())

@@ -137,7 +137,7 @@ def test_batches_that_come_in_pieces(batch_size: int, name: str, threads: int, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_features", [1, 3, 31, 32, 33, 63, 64, 65, 127, 129, 200])
+@pytest.mark.parametrize("n_features", [1, 3, 9, 25, 31, 32, 33, 63, 64, 65, 100, 127, 129, 200, 225])
 @pytest.mark.parametrize("kind", ["bytes", "skipping", "numbers"])
 def test_every_number_of_features(kind: str, n_features: int, dtype: str) -> None:
     samples = {

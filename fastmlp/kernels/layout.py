@@ -17,6 +17,7 @@ then added in the order of the groups, so that a result never depends on the num
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,7 @@ OPTIONS = np.dtype(
         ("words", np.int64),  # features in words of WORD
         ("n_classes", np.int64),
         ("activation", np.int64),
+        ("apart", np.int64),  # distance of the two pairs of inputs of a quad
         ("batch_size", np.int64),
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
@@ -109,6 +111,15 @@ def block_width(dtype: np.dtype[Any]) -> int:
 def round_up(number: int, multiple: int) -> int:
     """The next multiple."""
     return -(-number // multiple) * multiple
+
+
+def quad_distance(n_features: int) -> int:
+    """How far the two pairs of a quad of inputs are apart (see ``sparse``): a row, if the inputs may be a square image.
+
+    Where they are not, this does no harm.
+    """
+    side = math.isqrt(n_features)
+    return round_up(side, 2) if side > 2 and side * side == n_features else 2
 
 
 def aligned_zeros(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
