@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -214,6 +216,21 @@ def test_code_is_looked_up_by_all_that_its_types_depend_on() -> None:
     kinds = [compiler._kind(argument) for argument in arguments]
     assert len(set(kinds)) == len(kinds)
     assert compiler._kind(a.copy()) == kinds[0]
+
+
+def test_threads_may_ask_for_a_kernel_at_once() -> None:
+    """As when the first thing that a program does is to predict in several threads."""
+    together = threading.Barrier(8)
+    x = np.zeros(64, np.float32)
+
+    def prepare(kernel: EntryKernel) -> object:
+        together.wait(60)
+        return kernel.prepare(0, x, x)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            fresh = EntryKernel(probe_kernels.apply.python)
+            assert len(set(pool.map(prepare, [fresh] * 8))) == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])

@@ -17,6 +17,7 @@ import re
 import shutil
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,15 @@ _HASH = re.compile("[0-9a-f]{32}")
 
 # No fast-math: the multiply-adds are explicit, and NaN must stay NaN so that a diverged loss shows.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
+
+
+# One thread at a time compiles. Forking waits for it, since a child would find the lock taken for ever, as it would
+# Numba's own.
+_compiling = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_compiling.acquire, after_in_parent=_compiling.release, after_in_child=_compiling.release
+    )
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -69,8 +79,12 @@ class EntryKernel:
         """
         started = time.perf_counter()
         kind = _kind(arguments)
-        if kind in self._prepared:
-            return self._prepared[kind], time.perf_counter() - started
+        if kind not in self._prepared:
+            with _compiling:
+                self._prepare(kind, arguments)
+        return self._prepared[kind], time.perf_counter() - started
+
+    def _prepare(self, kind: Any, arguments: tuple[object, ...]) -> None:
         signature = tuple(numba.typeof(argument) for argument in arguments)
         if self._dispatcher is None:
             self._dispatcher = _dispatcher(self.python)
@@ -79,7 +93,6 @@ class EntryKernel:
         # the compiled function itself: the dispatcher would look at the types of all arguments again, which takes
         # longer than a hundred mini-batches and holds up the other threads of the team
         self._prepared[kind] = self._dispatcher.overloads[signature].entry_point
-        return self._prepared[kind], time.perf_counter() - started
 
 
 def _kind(argument: object) -> Any:
