@@ -66,11 +66,14 @@ def training_bytes(
     pairs = list(itertools.pairwise(-(-size // block) * block for size in layers))
     rows = -(-max(64, min(batch_size, _ROWS_AT_ONCE)) // block) * block
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairs) * (1 + copies + momentum)
-    # activations of two mini-batches, deltas and their masks, and the parts of the logits
+    # activations of two mini-batches, deltas, and the parts of the logits and of the gradients
     *hidden, output = pairs
     shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + 4 * sum(pair[1] for pair in hidden))
+    shared += rows * sum(_groups(fan_out // block) * fan_in for fan_in, fan_out in hidden[1:])
     # the inputs and their masks, logits, and some transposed weights
-    scratch = 4 * block * (1 + max((fan_out for _, fan_out in hidden[1:]), default=0))
+    scratch = (
+        4 * block * (1 + max((fan_out // _groups(fan_out // block) + block for _, fan_out in hidden[1:]), default=0))
+    )
     own = 2 * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
     # a thread that evaluates has shared memory to itself
     working = shared + threads * (shared + 2 * own)

@@ -45,10 +45,6 @@ CLASS_ROWS = 5
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
 
-# Hidden layers of at most so many blocks of outputs exchange parts of the gradient of their inputs, wider ones their
-# deltas; see ``batch``.
-NARROW = 4
-
 # Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
 TRANSPOSED_BLOCKS = 4
 
@@ -68,9 +64,7 @@ LAYER = np.dtype(
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
-        ("parts", np.int64),  # offset in the shared memory: if narrow, parts of the gradient of the inputs
-        ("delta_words", np.int64),  # outputs in words of WORD
-        ("delta_marks", np.int64),  # offset in the shared masks: which deltas are not zero
+        ("parts", np.int64),  # offset in the shared memory: gradient of the inputs, a panel for each group of outputs
     ],
     align=True,
 )
@@ -176,10 +170,11 @@ class Layout:
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
         self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
-        widest = int(self.layers["outputs"][1:-1].max(initial=0)) * self.block if training else 0
-        scratch = TRANSPOSED_BLOCKS * self.block * (1 + widest)
+        # the outputs of the largest group of a hidden layer above the first
+        widest = max((-(-each["outputs"] // each["groups"]) for each in self.layers[1:-1]), default=0) * self.block
+        scratch = TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0))
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
-        self.n_nonzero = self.words * self.rows
+        self.n_nonzero = max(self.words, -(-widest // WORD)) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
         self.n_walks = 2 * listed + 1
@@ -202,12 +197,8 @@ class Layout:
         behind_background = i == 0 and not last
         layer["background"] = self.n_parameters
         self.n_parameters += 2 * outputs if behind_background else 0
-        layer["delta_words"] = -(-outputs // WORD)
-        layer["delta_marks"] = self.n_masks
-        self.n_masks += int(layer["delta_words"]) * self.rows if i and self.training and not last else 0
-        narrow = i > 0 and not last and outputs // block <= NARROW
         lengths = {
-            "parts": outputs // block * self.rows * inputs if narrow and self.training else 0,
+            "parts": int(layer["groups"]) * self.rows * inputs if i and self.training and not last else 0,
             "activations": 0 if last else 2 * self.rows * outputs,
             "deltas": self.rows * outputs if self.training and not last else 0,
             "transposed": self.rows * inputs if last else 0,

@@ -273,7 +273,7 @@ def projections_start(layers, options):
 
 @kernel
 def scratch_start(layers, options):
-    """Where in a thread's own memory the zeros and the transposed weights of ``propagate_gradient`` begin."""
+    """Where in a thread's own memory the zeros and the transposed weights of ``propagate_parts`` begin."""
     return projections_start(layers, options) + options.capacity
 
 

@@ -68,6 +68,26 @@ def mark_block(a, start, samples, rows, nonzero, n_start, capacity, b):
         clear_marks(a, nonzero, word + row, b * block % WORD)
 
 
+@phase
+def mark_panel(a, start, blocks, samples, rows, nonzero, capacity, words):
+    """Which numbers of some blocks of a panel are not zero.
+
+    Parameters
+    ----------
+    a, start
+        The first block, as in ``mark_block``; the others follow every ``capacity`` rows.
+    samples, rows
+        As in ``mark_block``.
+    nonzero : uint64 (flat), overwritten
+        ``[words][capacity]``: bits for the ``blocks``, and zeros up to whole words.
+    """
+    for word in range(words):
+        for row in range(rows):
+            put(nonzero, word * capacity + row, np.uint64(0))
+    for b in range(blocks):
+        mark_block(a, start + b * capacity * VECTORS * lanes_of(a), samples, rows, nonzero, 0, capacity, b)
+
+
 def _mark_samples(together):
     """Make the kernel for every single input, or for pairs."""
 
