@@ -167,15 +167,14 @@ def collect_parts(layers, i, options, memory, team, piece):
 
 
 @phase
-def list_units(layer, options, memory, piece, shrink):
+def list_units(layer, options, memory, piece):
     """List the walks over the inputs of a hidden layer that a ReLU has left on."""
     words = (piece.samples + MARK - 1) // MARK
     sparse.mark_samples(
         memory.masks, activation_marks(layer, options, piece), options.capacity, layer.words, words, memory.marks
     )  # fmt: skip
-    everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, shrink)
     inputs = layer.inputs * VECTORS * lanes_of(memory.own)
-    sparse.list_single(memory.marks, words, inputs, everything, memory.units, layer.words * WORD)
+    sparse.list_single(memory.marks, words, inputs, memory.units, layer.words * WORD)
 
 
 @phase
@@ -252,7 +251,7 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     elif i == 0:
         sparse.step_inputs(*before, memory.quads, memory.pairs, *after)
     else:
-        list_units(layer, options, memory, piece, shrink)
+        list_units(layer, options, memory, piece)
         sparse.step_units(*before, memory.units, *after)
 
 

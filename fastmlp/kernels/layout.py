@@ -177,7 +177,7 @@ class Layout:
         self.n_nonzero = max(self.words, -(-widest // WORD)) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
-        self.n_walks = 2 * listed + 1
+        self.n_walks = 2 * listed + 2
         self.useful_threads = int(self.layers["groups"].max())
 
     def _place(self, i: int, *, last: bool) -> None:

@@ -101,12 +101,11 @@ def gather(layers, options, data, memory, team, piece):
             options.words, memory.own, options.capacity, memory.nonzero, piece.ahead,
         )  # fmt: skip
         sparse.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
-        everything = not sparse.leaves_unlisted(options.rule, piece.first, piece.last, options.l2)
         inputs, stride = layer.inputs * block, layer.words * WORD
-        sparse.list_quads(memory.marks, words, inputs, everything, memory.quads, stride, options.apart)
+        sparse.list_quads(memory.marks, words, inputs, memory.quads, stride, options.apart)
         first, last = owned_blocks(layer.outputs, layer, team)
         if len(memory.pairs) > 0 and last - first > 1:
-            sparse.list_pairs(memory.marks, words, inputs, everything, memory.pairs, stride)
+            sparse.list_pairs(memory.marks, words, inputs, memory.pairs, stride)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0

@@ -127,12 +127,28 @@ def union(masks, start, count, step):
     return np.uint64(bits)
 
 
+@kernel
+def _list(walks, stride, count, empty, inputs, samples):
+    """Add a walk to a list; returns how many there are with and without samples."""
+    put(walks, stride - 1 - empty, inputs)
+    put(walks, count, inputs)
+    put(walks, stride + count, samples)
+    # a branch would often be mispredicted
+    return count + (samples != 0), empty + (samples == 0)
+
+
+@kernel
+def _finish_list(walks, count, empty):
+    put(walks, len(walks) - 2, np.uint64(count))
+    put(walks, len(walks) - 1, np.uint64(empty))
+
+
 def _list_walks(granule):
     """Make the kernel that lists walks over the samples of every input, or of pairs of neighbouring inputs."""
 
     @phase
-    def list_walks(marks, words, inputs, everything, walks, stride):
-        """List inputs that any of up to 64 samples is not zero at, and those samples.
+    def list_walks(marks, words, inputs, walks, stride):
+        """List inputs that any of up to 64 samples is not zero at, and those samples; and the other inputs.
 
         Parameters
         ----------
@@ -140,21 +156,18 @@ def _list_walks(granule):
             ``[words][stride]``, from ``mark_samples`` or, for pairs, from ``mark_samples_of_pairs``.
         inputs : int
             Number of inputs, a multiple of BLOCK.
-        everything : bool
-            List all inputs, whether or not any sample is not zero there.
         walks : uint64 (flat), overwritten
-            ``[2][stride]``: the (first) input of each walk, and a bit for each of its samples. The last element of the
-            array is how many there are.
+            ``[2][stride]``: the (first) input of each walk, and a bit for each of its samples; from the end of the
+            first row backwards, the inputs without any. The last two elements of the array are how many there are of
+            both.
         """
-        count = 0
+        count, empty = 0, 0
         for i in range(0, inputs, granule):
             samples = np.uint64(get(marks, i))
             if words > 1:
                 samples |= np.uint64(get(marks, stride + i)) << np.uint64(MARK)
-            put(walks, count, np.uint64(i))
-            put(walks, stride + count, samples)
-            count += everything or samples != 0  # a branch would often be mispredicted
-        put(walks, len(walks) - 1, np.uint64(count))
+            count, empty = _list(walks, stride, count, empty, np.uint64(i), samples)
+        _finish_list(walks, count, empty)
 
     return list_walks
 
@@ -163,20 +176,19 @@ list_single, list_pairs = _list_walks(SINGLE), _list_walks(PAIR)
 
 
 @phase
-def list_quads(marks, words, inputs, everything, walks, stride, apart):
+def list_quads(marks, words, inputs, walks, stride, apart):
     """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
 
     Parameters
     ----------
-    marks, words, inputs, everything, stride
+    marks, words, inputs, stride
         As in ``list_walks``, from ``mark_samples_of_pairs``.
     walks : uint64 (flat), overwritten
         As in ``list_walks``, with the first inputs of both pairs, the second of them 32 bits to the left.
     apart : int
         Even. Where fewer than twice as many inputs are left, pairs are neighbours.
     """
-    count = 0
-    first = 0
+    count, empty, first = 0, 0, 0
     while first < inputs:
         if first + 2 * apart > inputs:
             apart = PAIR
@@ -184,11 +196,10 @@ def list_quads(marks, words, inputs, everything, walks, stride, apart):
             samples = union(marks, i, 2, apart)
             if words > 1:
                 samples |= union(marks, stride + i, 2, apart) << np.uint64(MARK)
-            put(walks, count, np.uint64(i) | np.uint64(i + apart) << np.uint64(32))
-            put(walks, stride + count, samples)
-            count += everything or samples != 0
+            quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
+            count, empty = _list(walks, stride, count, empty, quad, samples)
         first += 2 * apart
-    put(walks, len(walks) - 1, np.uint64(count))
+    _finish_list(walks, count, empty)
 
 
 @kernel
@@ -199,7 +210,13 @@ def pairs_of(quad):
 
 @kernel
 def walk_count(walks):
-    """How many walks are listed."""
+    """How many walks with samples are listed."""
+    return np.int64(get(walks, len(walks) - 2))
+
+
+@kernel
+def empty_count(walks):
+    """How many inputs without samples are listed."""
     return np.int64(get(walks, len(walks) - 1))
 
 
@@ -355,13 +372,20 @@ def forward_inputs(
             b += 1
 
 
+@kernel
+def steps_of_empty(rule, first, last, shrink, walks):
+    """Of how many inputs without samples the weights (or their sums) have to be looked at: all or none."""
+    nothing = (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
+    return 0 if nothing else empty_count(walks)
+
+
 def _weight_step(granule, blocks):
     """Make the kernel for tiles of ``granule`` inputs and some neighbouring blocks of outputs."""
     vectors = blocks * VECTORS
 
     @phase
     def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, walks, count, stride,
+        rule, first, last, momentum, shrink, a, a_start, capacity, walks, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -372,8 +396,8 @@ def _weight_step(granule, blocks):
             See ``optimizer``.
         a, a_start, capacity
             The inputs, as in ``forward``.
-        walks, count, stride
-            From ``list_walks``; weights of inputs that are not listed stay as they are.
+        walks, stride
+            From ``list_walks``.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -381,7 +405,7 @@ def _weight_step(granule, blocks):
             Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``: weights, velocities, sums.
         """
         block = VECTORS * lanes_of(w)
-        for k in range(count):
+        for k in range(walk_count(walks)):
             i = np.int64(get(walks, k))
             offset = w_start + i * block
             a_offset = a_start + i // block * capacity * block + i % block
@@ -391,6 +415,10 @@ def _weight_step(granule, blocks):
                 row = count_trailing_zeros(bits) * block
                 bits &= bits - ONE
                 tile = multiply_add_blocks(tile, a, a_offset + row, 1, deltas, d_start + row, d_gap)
+            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+        for k in range(steps_of_empty(rule, first, last, shrink, walks)):
+            offset = w_start + np.int64(get(walks, stride - 1 - k)) * block
+            tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
 
     return step_tiles
@@ -402,12 +430,12 @@ def _quad_step(blocks):
 
     @phase
     def step_quads(
-        rule, first, last, momentum, shrink, a, a_start, capacity, walks, count, stride,
+        rule, first, last, momentum, shrink, a, a_start, capacity, walks, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """As ``step_tiles``, with walks from ``list_quads``."""
         block = VECTORS * lanes_of(w)
-        for k in range(count):
+        for k in range(walk_count(walks)):
             i, j = pairs_of(get(walks, k))
             offset, other_offset = w_start + i * block, w_start + j * block
             tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
@@ -422,6 +450,11 @@ def _quad_step(blocks):
                 other = multiply_add_blocks(other, a, j + row, 1, deltas, d_start + row, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
             optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
+        for k in range(steps_of_empty(rule, first, last, shrink, walks)):
+            for i in pairs_of(get(walks, stride - 1 - k)):
+                offset = w_start + i * block
+                tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
+                optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
 
     return step_quads
 
@@ -444,10 +477,10 @@ def step_inputs(
         before = rule, first, last, momentum, shrink, a, a_start, capacity
         after = stride, deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap
         if n_blocks - b >= 2:
-            _step_pairs(*before, pairs, walk_count(pairs), *after)
+            _step_pairs(*before, pairs, *after)
             b += 2
         else:
-            _step_quads(*before, quads, walk_count(quads), *after)
+            _step_quads(*before, quads, *after)
             b += 1
 
 
@@ -460,7 +493,7 @@ def step_units(
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, capacity, units, walk_count(units), stride,
+            rule, first, last, momentum, shrink, a, a_start, capacity, units, stride,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         if n_blocks - b >= 4:
@@ -469,9 +502,3 @@ def step_units(
         else:
             _step_units(*arguments)
             b += 1
-
-
-@kernel
-def leaves_unlisted(rule, first, last, shrink):
-    """Whether a rule leaves weights (or their sums) as they are where a mini-batch adds nothing."""
-    return (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
