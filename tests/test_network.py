@@ -76,6 +76,23 @@ def test_gradients_leave_the_network_alone() -> None:
 # Predictions
 
 
+def test_nothing_is_kept_from_one_prediction_to_the_next() -> None:
+    """Neither weights nor options nor the number of samples of the call before."""
+    samples = pixels(300, 100)
+    network = make_network(samples, 64)
+
+    def same_as_a_fresh_one(X: Any) -> bool:
+        return network.predict_proba(X, threads=2).tobytes() == network.copy().predict_proba(X, threads=2).tobytes()
+
+    for X in (samples.X[:1], samples.X, samples.X.astype(np.float32), samples.X[:70]):
+        assert same_as_a_fresh_one(X)
+    train(network, samples.X, samples.y, epochs=1)
+    assert network.skip_background
+    assert same_as_a_fresh_one(samples.X)
+    network.skip_background = False
+    assert same_as_a_fresh_one(samples.X)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("hidden", [(), (17,), (64, 40, 3)], ids=str)

@@ -620,6 +620,37 @@ def test_ctrl_c_while_threads_are_started_leaves_none_waiting(
     assert count > at_submission
 
 
+@pytest.mark.parametrize("given", [0, 1, 2])
+def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given: int) -> None:
+    """Where the system gives no more threads, those that run do all the work."""
+    samples = pixels(1500, 300)
+    network = make_network(samples, 64)
+    expected = network.predict_proba(samples.X, threads=1)
+    start, left = threading.Thread.start, given
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal left
+        if left == 0:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    if given == 0:
+        with pytest.raises(RuntimeError, match="can't start"):
+            network.predict_proba(samples.X, threads=3)
+    else:
+        assert network.predict_proba(samples.X, threads=3).tobytes() == expected.tobytes()
+
+
+def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
+    def fail() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        engine.run_apart([lambda: None, fail, lambda: None], lambda: None)
+
+
 def test_workers_report_the_error_of_a_call() -> None:
     def fail() -> None:
         raise Stopped
