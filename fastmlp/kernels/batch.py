@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, optimizer, output, sparse
+from fastmlp.kernels import background, dense, optimizer, output, sparse, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MARK, MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
@@ -124,7 +124,7 @@ def propagate_parts(layers, i, options, memory, team, piece):
         w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, (last - first) * square
         words = ((last - first) * block + WORD - 1) // WORD
         if skip:
-            sparse.mark_panel(
+            walks.mark_panel(
                 memory.shared, d_start, last - first, piece.samples, piece.rows, memory.nonzero, options.capacity, words
             )  # fmt: skip
         for b in range(0, layer.inputs, TRANSPOSED_BLOCKS):
@@ -170,11 +170,11 @@ def collect_parts(layers, i, options, memory, team, piece):
 def list_units(layer, options, memory, piece):
     """List the walks over the inputs of a hidden layer that a ReLU has left on."""
     words = (piece.samples + MARK - 1) // MARK
-    sparse.mark_samples(
+    walks.mark_samples(
         memory.masks, activation_marks(layer, options, piece), options.capacity, layer.words, words, memory.marks
     )  # fmt: skip
     inputs = layer.inputs * VECTORS * lanes_of(memory.own)
-    sparse.list_single(memory.marks, words, inputs, memory.units, layer.words * WORD)
+    walks.list_single(memory.marks, words, inputs, memory.units, layer.words * WORD)
 
 
 @phase

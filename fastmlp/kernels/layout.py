@@ -108,7 +108,7 @@ def round_up(number: int, multiple: int) -> int:
 
 
 def quad_distance(n_features: int) -> int:
-    """How far the two pairs of a quad of inputs are apart (see ``sparse``): a row, if the inputs may be a square image.
+    """How far the two pairs of a quad of inputs are apart (see ``walks``): a row, if the inputs may be a square image.
 
     Where they are not, this does no harm.
     """

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output, sparse
+from fastmlp.kernels import background, dense, output, sparse, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import MARK, WIDE, WORD
@@ -43,7 +43,7 @@ class Memory(NamedTuple):
     own: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``sparse``
+    quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``walks``
     pairs: NDArray[Any]
     units: NDArray[Any]
 
@@ -100,12 +100,12 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
             options.words, memory.own, options.capacity, memory.nonzero, piece.ahead,
         )  # fmt: skip
-        sparse.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
+        walks.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
         inputs, stride = layer.inputs * block, layer.words * WORD
-        sparse.list_quads(memory.marks, words, inputs, memory.quads, stride, options.apart)
+        walks.list_quads(memory.marks, words, inputs, memory.quads, stride, options.apart)
         first, last = owned_blocks(layer.outputs, layer, team)
         if len(memory.pairs) > 0 and last - first > 1:
-            sparse.list_pairs(memory.marks, words, inputs, memory.pairs, stride)
+            walks.list_pairs(memory.marks, words, inputs, memory.pairs, stride)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -146,7 +146,7 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
     panel = options.capacity * VECTORS * lanes_of(memory.own)
     rows = (piece.samples + MARK - 1) // MARK * MARK
     for b in range(first, last):
-        sparse.mark_block(
+        walks.mark_block(
             memory.shared, a_start + b * panel, piece.samples, rows, memory.masks, n_start, options.capacity, b
         )  # fmt: skip
 
@@ -161,7 +161,7 @@ def forward_inputs(layers, options, memory, team, piece, first, last):
     q_start = layer.background + first * block
     sparse.forward_inputs(
         last - first, memory.own, np.int64(0), options.capacity, piece.rows,
-        memory.quads, sparse.walk_count(memory.quads), layer.words * WORD,
+        memory.quads, walks.walk_count(memory.quads), layer.words * WORD,
         memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
         memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
