@@ -77,7 +77,7 @@ BATCH = (
         "Back to the last hidden layer, and from each hidden layer to the one below; f′ is computed from the "
         "activation itself, and ⊙ multiplies element by element.",
         ("Delta_j = f ' ( Z_j ) odot ( Delta_k W_{j k}^T )",),
-        ("output.input_gradient", "batch.propagate_parts", "batch.propagate_gradient", "activation.times_derivative"),
+        ("output.input_gradient", "batch.propagate_parts", "batch.collect_parts", "activation.times_derivative"),
     ),
     Equation(
         "The step of a hidden layer's weights (I×J), from its inputs X (B×I) and Δ of the hidden layer (B×J). "
@@ -85,7 +85,7 @@ BATCH = (
         "background adds is the same row for all pixels, times β: it is kept aside and goes into the weights from time "
         "to time.",
         ("W <- W - frac{alpha}{B} X^T Delta_j", "X^T Delta_j = S^T Delta_j + beta^T 1^T Delta_j"),
-        ("dense.weight_step", "sparse.weight_step", "background.fold"),
+        ("dense.weight_step", "sparse.step_inputs", "sparse.step_units", "background.fold"),
     ),
     Equation(
         "The step of the output weights (J×K), from the activations of the last hidden layer (the original calls "
