@@ -8,7 +8,7 @@ and weights instead takes 7 to 40 % longer for two hidden layers of 512 at batch
 and 10 % for two of 256; for two of 1024 at batch 512 it takes 5 % less.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
-another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Deltas and parts
+another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Parts of gradients
 are kept once: they are read before the barrier at the logits of the next piece, and written again after it.
 """
 
