@@ -282,8 +282,8 @@ def step_inputs(
 ):  # fmt: skip
     """One step for any number of blocks of weights of inputs with a background, otherwise as above.
 
-    Nothing is stored while the samples pass, so that pairs of inputs are best: with quads of two blocks a mini-batch takes 1 to
-    6 % longer.
+    Nothing is stored while the samples pass, so that pairs of inputs are best: with quads of two blocks a mini-batch
+    takes 1 to 6 % longer.
     """
     b = 0
     while b < n_blocks:
