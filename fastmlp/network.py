@@ -417,9 +417,9 @@ class Network:
             predictor = self._kept.pop()
         except IndexError:
             predictor = None
-        if predictor is None or predictor.parameters is not packed[1] or predictor.model.sparse != model.sparse:
+        if predictor is None or predictor.parameters is not packed[1]:
             predictor = engine.Predictor(model, packed[1], count)
-        predictor.threads = count
+        predictor.model, predictor.threads = model, count  # its memory depends on neither
         result = task(predictor)
         self._kept[:] = [predictor]  # not after an error: a thread may still be using its memory
         return result

@@ -91,6 +91,8 @@ def test_nothing_is_kept_from_one_prediction_to_the_next() -> None:
     assert same_as_a_fresh_one(samples.X)
     network.skip_background = False
     assert same_as_a_fresh_one(samples.X)
+    network.mean = network.mean + 10
+    assert same_as_a_fresh_one(samples.X)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
