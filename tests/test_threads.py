@@ -323,6 +323,32 @@ thread.join()
     )
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_fork_waits_for_compiling() -> None:
+    """A child would find the lock of a thread that it does not have taken for ever."""
+    run_script(
+        """
+import os, threading, time
+from fastmlp.kernels import compiler
+begun = threading.Event()
+
+def compile_something():
+    with compiler._compiling:
+        begun.set()
+        time.sleep(0.5)
+
+thread = threading.Thread(target=compile_something)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if compiler._compiling.acquire(timeout=5) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+thread.join()
+"""
+    )
+
+
 WORKER = """
 import multiprocessing
 

@@ -75,7 +75,9 @@ def test_every_activation_and_shape(activation: str, hidden: str, dtype: str) ->
     "options", [{}, {"momentum": 0.9, "learning_rate": 0.01}, {"l2": 0.01}, {"batch_size": 100}], ids=str
 )
 def test_wide_layers_that_skip_what_a_relu_has_switched_off(options: dict[str, Any], threads: int, dtype: str) -> None:
-    samples = pixels(150, 100)
+    # so many inputs that their marks fill the memory in which those of a group of outputs are made, the larger groups
+    # being two and a half words
+    samples = pixels(150, 200)
     network = make_network(samples, 600, 550, activation="relu", dtype=dtype)
     assert_same_as_twin(network, samples, threads=threads, epochs=2, **options)
 
