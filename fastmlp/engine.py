@@ -305,6 +305,7 @@ class TrainingMemory:
     weights, biases : sequence of ndarray
         Weights ``(fan_in, fan_out)`` and biases ``(fan_out,)``.
     batch_size : int
+    steps_per_epoch : int
     rule : int
         Of ``fastmlp.kernels.optimizer``; ``DIRECT`` becomes ``PLAIN`` where a mini-batch comes in pieces.
     momentum, l2 : float
@@ -326,6 +327,7 @@ class TrainingMemory:
         biases: Sequence[NDArray[Any]],
         *,
         batch_size: int,
+        steps_per_epoch: int,
         rule: int,
         momentum: float,
         l2: float,
@@ -340,8 +342,9 @@ class TrainingMemory:
         if rule == optimizer.DIRECT and in_pieces:
             rule = optimizer.PLAIN
         self.options = model.options(
-            self.layout, batch_size=batch_size, rule=rule, momentum=momentum, l2=l2, weigh=l2 > 0, period=period
-        )
+            self.layout, batch_size=batch_size, steps=steps_per_epoch, rule=rule, momentum=momentum, l2=l2,
+            weigh=l2 > 0, period=period,
+        )  # fmt: skip
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters
         has_velocity = rule in (optimizer.MOMENTUM, optimizer.NESTEROV)
@@ -403,9 +406,10 @@ class TrainingMemory:
         last: int,
         threads: int,
     ) -> tuple[list[Callable[[], object]], float]:
-        """The calls that run steps ``first .. last - 1`` of an order (uint32) of the samples on some threads.
+        """The calls that run steps ``first .. last - 1`` on some threads.
 
-        Also returns the seconds spent compiling.
+        ``order`` (uint32) is that of the samples in one or more epochs, one behind the other; steps are counted from
+        its beginning, where also ``rates`` and ``losses`` begin. Also returns the seconds spent compiling.
         """
         data = self._data._replace(order=_read_only(order))
         self.control[:] = 0
@@ -526,7 +530,7 @@ def compile_kernels(dtype: np.dtype[Any], input_dtype: np.dtype[Any]) -> float:
     model = Model((1, 1, 2), "relu", dtype, np.zeros(()), np.ones(()), skip_background=False)
     weights, biases = [np.zeros((1, 1)), np.zeros((1, 2))], [np.zeros(1), np.zeros(2)]
     memory = TrainingMemory(
-        model, weights, biases, batch_size=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
+        model, weights, biases, batch_size=1, steps_per_epoch=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
     )
     X, y, order = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32), np.zeros(1, np.uint32)
     seconds = memory.take(X, y)

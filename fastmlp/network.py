@@ -359,6 +359,7 @@ class Network:
             model,
             *self._parameters,
             batch_size=len(samples),
+            steps_per_epoch=1,
             rule=optimizer.GRADIENT,
             momentum=0.0,
             l2=checks.check_number("l2", l2),

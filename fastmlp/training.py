@@ -234,8 +234,9 @@ class _Training:
         self.steps = recipe.epochs * self.steps_per_epoch
         self.team_limit = min(threads, engine.useful_threads(self.model))
         self.memory = engine.TrainingMemory(
-            self.model, network.weights, network.biases, batch_size=recipe.batch_size, rule=self.rule,
-            momentum=recipe.momentum, l2=recipe.l2, threads=self.team_limit,
+            self.model, network.weights, network.biases, batch_size=recipe.batch_size,
+            steps_per_epoch=self.steps_per_epoch, rule=self.rule, momentum=recipe.momentum, l2=recipe.l2,
+            threads=self.team_limit,
         )  # fmt: skip
         self.predictor = engine.Predictor(self.model, self.memory.current, threads)
         self.team_size = TeamSize(self.team_limit, adaptive=adaptive)
@@ -244,7 +245,8 @@ class _Training:
         self.good = self.memory.parameters.copy()
         self.best: tuple[float, int, NDArray[Any] | None] | None = None
         self.since_best = 0
-        self.done = 0
+        self.done = self.pause = 0
+        self.drawn: tuple[int, int, NDArray[Any]] = 0, 0, np.zeros(0, np.uint32)
         self.reported = 0
         self.report_due = 0.0
         self.seconds_per_step = 0.0
@@ -267,11 +269,12 @@ class _Training:
                     self.checkpoints.check_free()
                     if not self.resumed:
                         self._between_epochs(self.checkpoints)
-                for epoch in range(self.history.epochs, self.recipe.epochs):
-                    self._epoch(epoch)
-                    if self.history.stopped_early:
-                        break
-                    if self.checkpoints is not None:
+                while self.done < self.steps and not self.history.stopped_early:
+                    self._segment()
+                    if self.validation is not None and self.done == self.pause:
+                        self._validate(*self.validation)
+                    at_end_of_epoch = self.done % self.steps_per_epoch == 0
+                    if self.checkpoints is not None and at_end_of_epoch and not self.history.stopped_early:
                         self._between_epochs(self.checkpoints)
         except KeyboardInterrupt:
             self.history.interrupted = True
@@ -298,7 +301,7 @@ class _Training:
             np.copyto(self.memory.velocities, self._packed(state.velocities))
         if state.best is not None:
             best = self._packed(state.best)
-        self.done = self.reported = len(state.losses)
+        self.done = self.pause = self.reported = len(state.losses)
         self.losses[: self.done] = state.losses
         self.history.epochs, self.history.training_seconds = state.epoch, state.training_seconds
         for step, *measured in state.validations.tolist():
@@ -348,24 +351,45 @@ class _Training:
             seconds += self.predictor.prepare(self.X, self.y)
         self.history.compile_seconds = seconds
 
-    def _epoch(self, epoch: int) -> None:
-        """Visit all samples once, in segments that end at validations or after about ``SEGMENT_SECONDS``."""
-        order = epoch_order(len(self.X), self.recipe.seed, epoch, shuffle=self.recipe.shuffle)
-        start = epoch * self.steps_per_epoch
-        rates, losses = (a[start : start + self.steps_per_epoch] for a in (self.rates, self.losses))
-        step = 0
-        for validation in range(1, self.recipe.validations_per_epoch + 1):
-            end = validation * self.steps_per_epoch // self.recipe.validations_per_epoch
-            while step < end:
-                last = min(end, step + self._segment_steps())
-                self._segment(order, rates, losses, step, last, start)
-                step = last
-            if validation == self.recipe.validations_per_epoch:
-                self.history.epochs = epoch + 1
+    def _segment_end(self) -> int:
+        """Until which step to train without a look at anything else.
+
+        That is until a pause, or for about ``SEGMENT_SECONDS``: in that case whole epochs, if it is more than one. To
+        come back after each epoch would take 10 % more time in all at 784-64-10 and 20,000 samples, 3 to 5 % at
+        784-128-10.
+        """
+        per_epoch = self.steps_per_epoch
+        epoch, step = divmod(self.done, per_epoch)
+        if self.done == self.pause:
             if self.validation is not None:
-                self._validate(*self.validation)
-                if self.history.stopped_early:
-                    return
+                parts = self.recipe.validations_per_epoch
+                following = -(-(step + 1) * parts // per_epoch)
+                self.pause = epoch * per_epoch + following * per_epoch // parts
+            elif self.checkpoints is not None:
+                self.pause = (epoch + 1) * per_epoch
+            else:
+                self.pause = self.steps
+        end = min(self.pause, self.done + self._segment_steps())
+        return end - end % per_epoch if end > (epoch + 1) * per_epoch else end
+
+    def _orders(self, first: int, last: int) -> NDArray[Any]:
+        """The order of the samples in the epochs ``first .. last - 1``, one behind the other."""
+        if self.drawn[:2] != (first, last):
+            orders = np.empty((last - first, len(self.X)), np.uint32)
+
+            def draw(thread: int) -> None:
+                for epoch in range(first + thread, last, self.team_limit):
+                    orders[epoch - first] = epoch_order(
+                        len(self.X), self.recipe.seed, epoch, shuffle=self.recipe.shuffle
+                    )
+
+            if last - first == 1:
+                draw(0)
+            else:
+                draws = [functools.partial(draw, thread) for thread in range(min(self.team_limit, last - first))]
+                self.workers.run(draws, lambda: None, self._report)
+            self.drawn = first, last, orders.reshape(-1)
+        return self.drawn[2]
 
     def _segment_steps(self) -> int:
         """How many steps the next segment is to have; few as long as nothing is known about their duration."""
@@ -374,18 +398,15 @@ class _Training:
         seconds = TRIAL_SECONDS if self.team_size.trying else SEGMENT_SECONDS
         return max(1, int(seconds / self.seconds_per_step))
 
-    def _segment(
-        self,
-        order: NDArray[Any],
-        rates: NDArray[np.float64],
-        losses: NDArray[np.float64],
-        first: int,
-        last: int,
-        start: int,
-    ) -> None:
-        """Run some steps of an epoch that begins at step ``start``; keep the parameters if they are still finite."""
+    def _segment(self) -> None:
+        """Run some steps; keep the parameters if they are still finite."""
+        end, per_epoch = self._segment_end(), self.steps_per_epoch
+        epochs = self.done // per_epoch, -(-end // per_epoch)
+        order = self._orders(*epochs)
+        start, stop = (epoch * per_epoch for epoch in epochs)
+        rates, losses, first = self.rates[start:stop], self.losses[start:stop], self.done - start
         threads = self.team_size.current
-        calls, _ = self.memory.calls(order, rates, losses, first, last, threads)
+        calls, _ = self.memory.calls(order, rates, losses, first, end - start, threads)
         began = time.perf_counter()
         try:
             self.workers.run(calls, self.memory.stop, self._report)
@@ -396,6 +417,7 @@ class _Training:
             # the loss is that before the step: the weights may overflow in the last one and show in no loss
             if self.memory.diverged or not np.isfinite(self.memory.parameters).all():
                 self._diverged()
+            self.history.epochs = self.done // per_epoch
             np.copyto(self.good, self.memory.parameters)
         if self.done > before:
             self.seconds_per_step = seconds / (self.done - before)
@@ -408,7 +430,8 @@ class _Training:
             np.copyto(self.memory.parameters, self.good)
         self.best = None
         step = self.done
-        raise DivergedError((step - 1) // self.steps_per_epoch + 1, step, float(self.rates[step - 1]), self.history)
+        self.history.epochs = (step - 1) // self.steps_per_epoch
+        raise DivergedError(self.history.epochs + 1, step, float(self.rates[step - 1]), self.history)
 
     def _validate(self, X: NDArray[Any], y: NDArray[np.int32]) -> None:
         """Evaluate on the validation and the training set; remember the best parameters; look whether to stop."""

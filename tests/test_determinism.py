@@ -87,22 +87,32 @@ def test_many_repeats_with_more_threads_than_processors(hidden: tuple[int, ...])
         assert same_bits(trained(samples, hidden, epochs=3, threads=2 + repeat % 7), reference), repeat
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"drop_last": True}, {"batch_size": 70, "momentum": 0.5}, {"batch_size": 200}],
+    ids=["short last batches", "dropped last batches", "batches in pieces", "batches that are epochs"],
+)
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
-def test_looking_does_not_change_what_is_seen(kind: str) -> None:
-    """Validations and reports split an epoch into several calls."""
+def test_looking_does_not_change_what_is_seen(kind: str, options: dict[str, Any]) -> None:
+    """Validations and reports split an epoch into several calls; without them, one call runs several epochs."""
     samples = table(200, 90) if kind == "dense" else pixels(200, 90)
-    reference = trained(samples, (40, 20), epochs=3)
+    options = {"epochs": 12, "schedule": "linear"} | options
+    reference = trained(samples, (40, 20), **options)
     validation = samples.X[:50], samples.y[:50]
     seen: list[int] = []
     watched: list[dict[str, Any]] = [
         {"validation": validation},
-        {"validation": validation, "validations_per_epoch": 7},
-        {"validation": validation, "validations_per_epoch": 3, "threads": 2},
+        {"validation": validation, "threads": 2},
         {"validation": validation, "patience": 1000, "restore_best": False},
         {"progress": lambda progress: seen.append(progress.step)},
     ]
-    for options in watched:
-        assert same_bits(trained(samples, (40, 20), epochs=3, **options), reference), options
+    if options.get("batch_size") != 200:
+        watched += [
+            {"validation": validation, "validations_per_epoch": 2, "threads": 2},
+            {"validation": validation, "validations_per_epoch": 200 // options.get("batch_size", 32)},
+        ]
+    for extra in watched:
+        assert same_bits(trained(samples, (40, 20), **options, **extra), reference), extra
     assert seen
 
 

@@ -241,7 +241,9 @@ def test_projections_on_the_background(n_features: int, dtype: type) -> None:
     mean, std = random.uniform(1, 50, n_features), random.uniform(20, 80, n_features)
     model = engine.Model((n_features, 3, 2), "relu", np.dtype(dtype), mean, std, skip_background=True)
     zeros = [np.zeros((n_features, 3)), np.zeros((3, 2))], [np.zeros(3), np.zeros(2)]
-    memory = engine.TrainingMemory(model, *zeros, batch_size=8, rule=0, momentum=0.0, l2=0.0, threads=1)
+    memory = engine.TrainingMemory(
+        model, *zeros, batch_size=8, steps_per_epoch=1, rule=0, momentum=0.0, l2=0.0, threads=1
+    )
     memory.take(X, np.zeros(50, np.int32))
     expected = (X / std) @ (-mean / std)
     tolerance = np.finfo(dtype).eps * n_features

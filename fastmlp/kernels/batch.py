@@ -302,22 +302,26 @@ def meet(team, barriers, times, since):
 def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step):
     """Run the mini-batches ``first_step .. last_step - 1``; every thread of the team calls this.
 
+    After the last step of an epoch all weights are as ``fold_background`` leaves them.
+
     Parameters
     ----------
     layers : LAYER (n_layers,)
     options_record : OPTIONS (1,)
     data : Data
+        The order is that of one or more epochs, one behind the other.
     memory : Memory
         Parameters, velocities and sums are overwritten.
     team : Team
     rates : float64 (steps,)
-        Learning rate of each step; after the last one all weights are as ``fold_background`` leaves them.
+        Learning rate of each step.
     losses : float64 (steps,), overwritten
         Loss of each mini-batch before its step: mean cross-entropy plus l2 / 2 times the sum of squared weights.
     times : int64 (threads, phases), overwritten
         Clock ticks spent in each of ``PHASES``, added to what is there.
     first_step, last_step : int
-        Steps to run; a step that is not complete in the order takes what is left.
+        Steps to run, counted from the beginning of the order; a step that is not complete takes what is left of its
+        epoch.
     """
     mode = flush_subnormals()
     options = options_record[0]
@@ -329,9 +333,12 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if team.thread == 0 and load_acquire(team.control, STOP) != 0:
             # the others learn of it at the first barrier of this step and look after the last one
             team.control[END] = step + 1
-        begin = step * options.batch_size
-        count = min(options.batch_size, len(data.order) - begin)
-        if step % options.period == 0:
+        epoch = step // options.steps
+        step_of_epoch = step - epoch * options.steps
+        begin = step_of_epoch * options.batch_size
+        count = min(options.batch_size, len(data.labels) - begin)
+        begin += epoch * len(data.labels)
+        if step_of_epoch % options.period == 0:
             fold_background(layers, options, data, memory, team)
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
@@ -388,7 +395,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             losses[step] = total / count + penalty
             team.control[DONE] = step + 1
         step += 1
-        if step == len(rates):
+        if step_of_epoch + 1 == options.steps:
             fold_background(layers, options, data, memory, team)
         if not np.isfinite(total):
             if team.thread == 0:

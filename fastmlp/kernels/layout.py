@@ -79,6 +79,7 @@ OPTIONS = np.dtype(
         ("activation", np.int64),
         ("apart", np.int64),  # distance of the two pairs of inputs of a quad
         ("batch_size", np.int64),
+        ("steps", np.int64),  # mini-batches of an epoch
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
