@@ -69,6 +69,7 @@ class Model:
         """The record of options of a kernel call."""
         options = np.zeros(1, OPTIONS)
         options["capacity"] = layout.rows
+        options["columns"] = layout.columns
         options["words"] = layout.words
         options["apart"] = quad_distance(self.sizes[0])
         options["n_features"], options["n_classes"] = self.sizes[0], self.sizes[-1]
@@ -97,7 +98,9 @@ class Model:
         factor[:n_features] = 1.0 / self.std
         shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
         origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
-        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta, projections)
+        # floats could overflow without their factor
+        scale = factor[:1].copy() if X.dtype == np.uint8 and self.std.ndim == 0 else np.ones(1, self.dtype)
+        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta, scale, projections)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -131,12 +134,19 @@ def _masks(length: int) -> NDArray[Any]:
 def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     return (
         aligned_zeros(layout.n_private, layout.dtype),
+        aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
+        _masks(layout.columns),
         _masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         _masks(layout.n_walks),
         _masks(layout.n_walks if layout.training else 0),
         _masks(layout.n_walks if layout.training else 0),
     )
+
+
+def _fit(memory: Memory, data: Data) -> Memory:
+    """Memory for data of their dtype: floats are scaled where they are."""
+    return memory if data.x.dtype == np.uint8 else memory._replace(raw=memory.own)
 
 
 class Workers:
@@ -386,7 +396,8 @@ class TrainingMemory:
 
     def _fold_arguments(self) -> tuple[Any, ...]:
         none = aligned_zeros(0, self.model.dtype)
-        memory = self.memories[0]._replace(parameters=self.current, background=self.current, velocities=none)
+        memory = _fit(self.memories[0], self._data)
+        memory = memory._replace(parameters=self.current, background=self.current, velocities=none)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), self.control)
         return self.layout.layers, self.options, self._data, memory, team
 
@@ -419,7 +430,7 @@ class TrainingMemory:
 
         def arguments(thread: int) -> tuple[Any, ...]:
             team = Team(thread, threads, counters, self.control)
-            memory = self.memories[thread]
+            memory = _fit(self.memories[thread], data)
             return (
                 self.layout.layers,
                 self.options,
@@ -508,12 +519,13 @@ class Predictor:
         losses, correct = np.zeros(pieces), np.zeros(pieces, np.int64)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), np.zeros(bulk.CONTROL_WORDS, np.int64))
         return [
-            (layout.layers, options, data, memory, team, losses, correct, out) for memory in self._memories[:threads]
+            (layout.layers, options, data, _fit(memory, data), team, losses, correct, out)
+            for memory in self._memories[:threads]
         ]
 
     def _reserve(self, rows: int, threads: int) -> Layout:
         """Memory for that many samples at a time and threads, kept for the next call."""
-        if self._layout is None or self._layout.rows < rows:
+        if self._layout is None or self._layout.columns < rows:
             self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
             self._memories = []
         none = aligned_zeros(0, self.model.dtype)

@@ -383,10 +383,11 @@ class _Training:
                         len(self.X), self.recipe.seed, epoch, shuffle=self.recipe.shuffle
                     )
 
-            if last - first == 1:
-                draw(0)
+            threads = range(min(self.team_limit, last - first))
+            draws: list[Callable[[], object]] = [functools.partial(draw, thread) for thread in threads]
+            if len(draws) == 1:
+                draws[0]()
             else:
-                draws = [functools.partial(draw, thread) for thread in range(min(self.team_limit, last - first))]
                 self.workers.run(draws, lambda: None, self._report)
             self.drawn = first, last, orders.reshape(-1)
         return self.drawn[2]

@@ -82,7 +82,7 @@ class Guard:
         """Copy an array, or the arrays in a tuple; the same array gets the same copy."""
         if isinstance(value, Memory):
             # what earlier calls left in the working memory must not matter, not even NaN
-            for name in ("shared", "own", "nonzero", "marks"):
+            for name in ("shared", "own", "raw", "nonzero", "marks"):
                 getattr(value, name).view(np.uint8)[:] = 0xFF
         if isinstance(value, tuple):
             copies = [self.copy(each) for each in value]
@@ -127,11 +127,16 @@ def install() -> None:
 
     def guarded_run(self: engine.Workers, calls: list[Any], *rest: Any) -> None:
         guard = Guard(at_end=GuardedKernel.at_end)
-        run(self, [partial(call.func.kernel, *guard.copy(call.args)) for call in calls], *rest)
+        run(self, [guarded(call, guard) for call in calls], *rest)
         guard.finish()
 
     EntryKernel.prepare = guarded_prepare  # type: ignore[method-assign]
     engine.Workers.run = guarded_run  # type: ignore[method-assign, assignment]
+
+
+def guarded(call: Any, guard: Guard) -> Callable[[], object]:
+    """Give a kernel's call guarded copies; workers also draw the order of samples, which no kernel does."""
+    return partial(call.func.kernel, *guard.copy(call.args)) if isinstance(call.func, GuardedKernel) else call
 
 
 class Case(NamedTuple):
@@ -153,7 +158,7 @@ def cases(shift: int) -> Iterator[Case]:
     count = shift
     for dtype in ("float32", "float64"):
         for n_features in sizes:
-            for kind in ("bytes", "sparse bytes", "numbers"):
+            for kind in ("bytes", "sparse bytes", "numbers", "sparse numbers"):
                 count += 1
                 n = sizes[count % len(sizes)] if count % 7 else 600
                 n_classes = (1, 2, 8, 9, 10, 17, 40)[count % 7]
@@ -161,7 +166,9 @@ def cases(shift: int) -> Iterator[Case]:
                 if kind == "numbers":
                     samples = table(n, n_features, n_classes, dtype=dtype)
                 else:
-                    samples = pixels(n, n_features, n_classes, density=0.2 if kind == "sparse bytes" else 0.9)
+                    samples = pixels(n, n_features, n_classes, density=0.9 if kind == "bytes" else 0.2)
+                if kind == "sparse numbers":
+                    samples = samples._replace(X=samples.X.astype(dtype))
                 activation = ACTIVATIONS[count % 5]
                 network = make_network(samples, *hidden, activation=activation, dtype=dtype, n_classes=n_classes)
                 options: dict[str, Any] = {
@@ -170,9 +177,10 @@ def cases(shift: int) -> Iterator[Case]:
                     "nesterov": count % 4 == 1,
                     "l2": (0.0, 0.1)[count // 2 % 2],
                     "threads": 1 + count % 3,
-                    "epochs": 1,
+                    "epochs": 1 if count % 4 else 3,
                     "learning_rate": 0.01,
-                    "validation": (samples.X, samples.y),
+                    # without a validation, one call runs several epochs
+                    "validation": (samples.X, samples.y) if count % 4 else None,
                 }
                 yield Case(samples, network, options)
 

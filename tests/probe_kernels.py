@@ -100,17 +100,25 @@ def reductions(a, b, bytes_, out, numbers, bits, masks):
 
 
 @entry_kernel
-def blocks_and_bits(a, b, out, words, masks, pairs):
+def blocks_and_bits(a, b, out, words, masks):
     """Tiles of two blocks of columns that are ``GAP`` apart, and the transposition of bits."""
     block = VECTORS * lanes_of(a)
     t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
     tile.store_blocks(out, 0, 2 * block, block, t)
     tile.store_blocks(out, 6 * block, 2 * block, block, tile.load_like(t, b, START, STRIDE, GAP))
     tile.store_blocks(out, 12 * block, 2 * block, block, tile.multiply_add_blocks(t, a, 3, 7, b, 11, GAP))
-    row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, tile.load(a, START, STRIDE, 3, VECTORS))
+    row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, 3, tile.load(a, START, STRIDE, 3, VECTORS))
     tile.store(out, 18 * block, 0, row)
-    tile.transpose_bits(words, 3, masks, 5, 1)
-    tile.transpose_bits(words, 3, pairs, 5, 2)
+    tile.transpose_bits(words, 3, masks, 5)
+
+
+@entry_kernel
+def transpositions(x, starts, few, many, gap, bits):
+    """Numbers of any type: 8 and 32 rows transposed, and which are not zero."""
+    tile.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)
+    tile.transpose_rows(x, starts, 1, 0, many, 1, gap, 32)
+    bits[0] = tile.nonzero_samples(x, 4, 40, 1)
+    bits[1] = tile.nonzero_samples(x, 4, 40, 3)
 
 
 @entry_kernel

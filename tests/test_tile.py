@@ -215,8 +215,8 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     a, b = operands(dtype)
     block = width(dtype)
     out = np.full(20 * block, -7.0, dtype)
-    masks = np.zeros((2, 80), np.uint32)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), *masks)
+    masks = np.zeros(80, np.uint32)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), masks)
     x, y = (np.concatenate([rows_of(array[GAP * i :], 3, block) for i in range(2)], axis=1) for array in (a, b))
     loaded, loaded_like, stepped = out[: 18 * block].reshape(3, 3, 2 * block)
     np.testing.assert_array_equal(loaded, x)
@@ -224,7 +224,7 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     rounding = float(np.finfo(a.dtype).eps) * 8
     row = np.concatenate([b[11 + GAP * i :][:block] for i in range(2)])
     np.testing.assert_allclose(stepped, x + np.outer(a[3:24:7], row), rtol=0, atol=rounding)
-    total = np.float64(b[2:5]) @ np.float64(x[:, :block])
+    total = np.float64(b[2:11:3]) @ np.float64(x[:, :block])
     np.testing.assert_allclose(out[18 * block : 19 * block], total, rtol=0, atol=rounding)
     assert (out[19 * block :] == -7).all()
 
@@ -232,14 +232,30 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
-    masks, pairs = np.full((2, 80), 7, np.uint32)
+    masks = np.full(80, 7, np.uint32)
     out = np.zeros(20 * width("float32"), np.float32)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks, pairs)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks)
     expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(64)]
     assert masks[5:69].tolist() == expected
     assert masks[:5].tolist() + masks[69:].tolist() == [7] * 16
-    assert pairs[5:69:2].tolist() == [one | other for one, other in zip(expected[::2], expected[1::2], strict=True)]
-    assert pairs[:5].tolist() + pairs[6:70:2].tolist() + pairs[69:].tolist() == [7] * 48
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])
+def test_transpose_rows_and_what_is_not_zero(dtype: str) -> None:
+    random = np.random.default_rng(3)
+    x = (random.integers(-3, 255, 3000) * random.integers(0, 2, 3000)).clip(0).astype(dtype)
+    starts = random.integers(0, 2900, 40).astype(np.uint64)
+    few, many, bits, gap = np.full((16, 40), 7, dtype), np.full((16, 40), 7, dtype), np.zeros(2, np.uint64), 40
+    probe_kernels.run(probe_kernels.transpositions, x, starts, few.reshape(-1), many.reshape(-1), gap, bits)
+    for out, rows, column, first, offset in ((few, 8, 5, 2, 3), (many, 32, 0, 1, 1)):
+        expected = np.full((16, 40), 7, dtype)
+        for row in range(rows):
+            start = int(starts[first + row]) + column
+            expected[:, offset + row] = x[start : start + 16]
+        np.testing.assert_array_equal(out, expected)
+    for k, found in enumerate(bits):
+        flags = np.array([x[4 + 40 * i :][:32] != 0 for i in range(2 * k + 1)]).any(axis=0)
+        assert int(found) == sum(1 << r for r in np.flatnonzero(flags).tolist())
 
 
 def test_scalars(reduced: Reductions) -> None:

@@ -140,16 +140,19 @@ def test_batches_that_come_in_pieces(batch_size: int, name: str, threads: int, d
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_features", [1, 3, 9, 25, 31, 32, 33, 63, 64, 65, 100, 127, 129, 200, 225])
-@pytest.mark.parametrize("kind", ["bytes", "skipping", "numbers"])
+@pytest.mark.parametrize("kind", ["bytes", "skipping", "numbers", "skipping numbers"])
 def test_every_number_of_features(kind: str, n_features: int, dtype: str) -> None:
     samples = {
         "bytes": pixels(90, n_features, 3, density=0.9),
         "skipping": pixels(90, n_features, 3, density=0.15),
         "numbers": table(90, n_features, 3),
+        "skipping numbers": pixels(90, n_features, 3, density=0.15),
     }[kind]
+    if kind == "skipping numbers":
+        samples = samples._replace(X=samples.X / 7.0)
     network = make_network(samples, 20, activation="sigmoid", dtype=dtype, n_classes=3)
     history = assert_same_as_twin(network, samples)
-    assert history.input_path == ("background-skipping" if kind == "skipping" else "dense")
+    assert history.input_path == ("background-skipping" if "skipping" in kind else "dense")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -172,10 +175,11 @@ def test_the_background_is_skipped_at_every_density(density: float, dtype: str) 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_numbers_with_a_background_and_statistics_per_feature(dtype: str) -> None:
+@pytest.mark.parametrize("kind", ["bytes", "numbers"])
+def test_a_background_and_statistics_per_feature(kind: str, dtype: str) -> None:
     """Skipping is not for bytes only; negative values and a mean of each feature are part of it."""
-    samples = table(100, 45)
-    X = np.where(np.random.default_rng(3).random(samples.X.shape) < 0.7, 0.0, samples.X)
+    samples = pixels(100, 45) if kind == "bytes" else table(100, 45)
+    X = np.where(np.random.default_rng(3).random(samples.X.shape) < 0.7, 0, samples.X)
     std = X.std(axis=0)
     samples = Samples(X, samples.y, X.mean(axis=0), std)
     network = make_network(samples, 20, activation="tanh", dtype=dtype)

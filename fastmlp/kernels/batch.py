@@ -19,7 +19,7 @@ import numpy as np
 from fastmlp.kernels import background, dense, optimizer, output, sparse, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.layout import MARK, MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.layout import MICRO_BATCH, TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import (
     Piece,
@@ -38,7 +38,7 @@ from fastmlp.kernels.propagation import (
     skips_zeros,
 )
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, add, add_scaled, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, add_scaled, get, lanes_of, load, store, zeros
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -174,7 +174,7 @@ def list_units(layer, options, memory, piece):
         memory.masks, activation_marks(layer, options, piece), options.capacity, layer.words, words, memory.marks
     )  # fmt: skip
     inputs = layer.inputs * VECTORS * lanes_of(memory.own)
-    walks.list_single(memory.marks, words, inputs, memory.units, layer.words * WORD)
+    walks.list_units(memory.marks, words, inputs, memory.units, layer.words * WORD)
 
 
 @phase
@@ -224,7 +224,7 @@ def fold_background(layers, options, data, memory, team):
 
 
 @phase
-def step_hidden(layers, i, options, memory, team, piece, shrink):
+def step_hidden(layers, i, options, data, memory, team, piece, shrink):
     """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
     layer = layers[i]
     first, last = owned_blocks(layer.outputs, layer, team)
@@ -234,9 +234,8 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
     a, a_start = memory.own, np.int64(0)
     if i > 0:
         a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
-    before = (
-        last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity
-    )  # fmt: skip
+    capacity = options.columns if i == 0 and options.sparse else options.capacity
+    before = last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, capacity
     after = (
         layer.words * WORD, memory.shared, layer.deltas + first * panel, panel,
         memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
@@ -249,6 +248,9 @@ def step_hidden(layers, i, options, memory, team, piece, shrink):
                 memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
             )  # fmt: skip
     elif i == 0:
+        if get(data.scale, 0) != 1:  # the inputs wait for their factor
+            for b in range(first, last):
+                background.scale_block(memory.shared, layer.deltas + b * panel, piece.rows, data.scale)
         sparse.step_inputs(*before, memory.quads, memory.pairs, *after)
     else:
         list_units(layer, options, memory, piece)
@@ -362,7 +364,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 if i > 0:
                     barriers += 1
                     since = meet(team, barriers, times, since)
-                forward(layers, i, options, memory, team, piece)
+                forward(layers, i, options, data, memory, team, piece)
                 since = lap(times, team, FORWARD, since)
             forward_output(layers, options, memory, team, piece)
             since = lap(times, team, FORWARD, since)
@@ -382,12 +384,12 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 propagate_parts(layers, i, options, memory, team, piece)
                 barriers += 1
                 arrive(team.counters, team.thread, barriers)
-                step_hidden(layers, i, options, memory, team, piece, shrink)  # while others arrive
+                step_hidden(layers, i, options, data, memory, team, piece, shrink)  # while others arrive
                 since = lap(times, team, BACKWARD, since)
                 since = meet(team, barriers, times, since)
                 collect_parts(layers, i, options, memory, team, piece)
             if len(layers) > 1:
-                step_hidden(layers, np.int64(0), options, memory, team, piece, shrink)
+                step_hidden(layers, np.int64(0), options, data, memory, team, piece, shrink)
             since = lap(times, team, BACKWARD, since)
         if stopped:
             break

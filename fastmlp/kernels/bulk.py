@@ -97,7 +97,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead)
         gather(layers, options, data, memory, team, piece)
         for i in range(len(layers) - 1):
-            forward(layers, i, options, memory, team, piece)
+            forward(layers, i, options, data, memory, team, piece)
         forward_output(layers, options, memory, team, piece)
         probabilities(layers, options, memory, piece, 1.0)
         if len(out) > 0:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels.tile import VECTORS
+from fastmlp.kernels.tile import MARK, VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 
 # Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces. Their inputs and
@@ -35,9 +35,8 @@ MICRO_BATCH = 64
 
 CACHE_LINE = 64
 
-# Where products skip zeros: inputs described by one uint64, and samples described by one uint32.
+# Where products skip zeros: inputs described by one uint64.
 WORD = 64
-MARK = 32
 
 # Classes that are computed together: ten are two tiles, with enough accumulators in each.
 CLASS_ROWS = 5
@@ -73,6 +72,7 @@ LAYER = np.dtype(
 OPTIONS = np.dtype(
     [
         ("capacity", np.int64),  # rows that the panels have room for, a multiple of BLOCK
+        ("columns", np.int64),  # samples that there is room for at each input with a background
         ("n_features", np.int64),
         ("words", np.int64),  # features in words of WORD
         ("n_classes", np.int64),
@@ -154,7 +154,9 @@ class Layout:
         Inputs in words of ``WORD``.
     rows : int
         ``capacity``, padded to whole blocks.
-    n_parameters, n_shared, n_private, n_masks, n_nonzero, n_marks, n_walks : int
+    columns : int
+        Samples that there is room for at each input with a background: 16, 32 or 64.
+    n_parameters, n_shared, n_private, n_raw, n_masks, n_nonzero, n_marks, n_walks : int
         Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
         of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32),
         and a list of walks over them (uint64).
@@ -166,6 +168,7 @@ class Layout:
         self.sizes, self.dtype, self.training = sizes, dtype, training
         self.block = block_width(dtype)
         self.rows = round_up(capacity, max(self.block, MARK))
+        self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
         self.n_parameters = self.n_shared = self.n_masks = 0
         for i in range(len(self.layers)):
@@ -173,9 +176,10 @@ class Layout:
         self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
         # the outputs of the largest group of a hidden layer above the first
         widest = max((-(-each["outputs"] // each["groups"]) for each in self.layers[1:-1]), default=0) * self.block
-        scratch = TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0))
+        scratch = max(TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0)), 8 * self.columns)
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
-        self.n_nonzero = max(self.words, -(-widest // WORD)) * self.rows
+        self.n_raw = self.words * WORD * self.columns + MARK  # whole masks are read
+        self.n_nonzero = -(-widest // WORD) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
         self.n_walks = 2 * listed + 2

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fastmlp.kernels import background, dense, output, sparse, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MARK, WIDE, WORD
+from fastmlp.kernels.layout import WIDE, WORD
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import VECTORS, get, lanes_of, put, store, zeros
+from fastmlp.kernels.tile import MARK, VECTORS, get, lanes_of, put, store, zeros
 
 
 class Data(NamedTuple):
@@ -28,6 +28,7 @@ class Data(NamedTuple):
     origin: NDArray[Any]
     factor: NDArray[Any]
     beta: NDArray[Any]
+    scale: NDArray[Any]  # see ``background.scale_pair``
     projections: NDArray[Any]  # float, of each sample on the background; none where only is predicted
 
 
@@ -41,6 +42,8 @@ class Memory(NamedTuple):
     shared: NDArray[Any]
     masks: NDArray[Any]
     own: NDArray[Any]
+    raw: NDArray[Any]  # as x; the own memory itself where that has the same dtype
+    starts: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
     quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``walks``
@@ -91,21 +94,20 @@ def activations(layer, options, piece, block):
 
 @phase
 def gather(layers, options, data, memory, team, piece):
-    """Standardise the samples of a piece, for the blocks of inputs that this thread needs; mark what is not zero."""
+    """Standardise the samples of a piece, for the blocks of inputs that this thread needs, or list what is not zero."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
-        words = (piece.samples + MARK - 1) // MARK
-        background.gather(
-            data.x, options.n_features, data.order, piece.start, piece.samples, words * MARK, data.factor,
-            options.words, memory.own, options.capacity, memory.nonzero, piece.ahead,
-        )  # fmt: skip
-        walks.mark_samples_of_pairs(memory.nonzero, 0, options.capacity, layer.words, words, memory.marks)
         inputs, stride = layer.inputs * block, layer.words * WORD
-        walks.list_quads(memory.marks, words, inputs, memory.quads, stride, options.apart)
+        background.gather(
+            data.x, options.n_features, data.order, piece.start, piece.samples,
+            memory.raw, inputs, options.columns, memory.starts, piece.ahead,
+        )  # fmt: skip
         first, last = owned_blocks(layer.outputs, layer, team)
-        if len(memory.pairs) > 0 and last - first > 1:
-            walks.list_pairs(memory.marks, words, inputs, memory.pairs, stride)
+        walks.list_inputs(
+            memory.raw, options.columns, piece.samples, inputs, options.apart,
+            memory.quads, memory.pairs, len(memory.pairs) > 0 and last - first > 1, stride,
+        )  # fmt: skip
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -152,18 +154,21 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
 
 
 @phase
-def forward_inputs(layers, options, memory, team, piece, first, last):
+def forward_inputs(layers, options, data, memory, piece, first, last):
     """Pre-activations of some blocks of the first hidden layer, from inputs with a background."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
     q_start = layer.background + first * block
+    keep = np.int64(len(memory.pairs) > 0)  # there will be a weight step
+    a_start = (1 - keep) * scratch_start(layers, options)
     sparse.forward_inputs(
-        last - first, memory.own, np.int64(0), options.capacity, piece.rows,
-        memory.quads, walks.walk_count(memory.quads), layer.words * WORD,
-        memory.parameters, layer.weights + first * weights, weights, memory.parameters, layer.bias + first * block,
-        memory.own, projections_start(layers, options), memory.background, q_start, q_start + layer.outputs * block,
+        last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
+        piece.samples, piece.rows,
+        memory.quads, layer.words * WORD, memory.parameters, layer.weights + first * weights, weights,
+        memory.parameters, layer.bias + first * block, memory.own, projections_start(layers, options),
+        memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + first * panel, panel,
     )  # fmt: skip
 
@@ -183,7 +188,7 @@ def forward_rectified(layer, options, memory, piece, first, last, a_start):
 
 
 @phase
-def forward(layers, i, options, memory, team, piece):
+def forward(layers, i, options, data, memory, team, piece):
     """Activations of the blocks that this thread owns of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
@@ -191,7 +196,7 @@ def forward(layers, i, options, memory, team, piece):
     z_start = activations(layer, options, piece, block)
     if skips_zeros(layers, i, options, memory):
         if i == 0:
-            forward_inputs(layers, options, memory, team, piece, first, last)
+            forward_inputs(layers, options, data, memory, piece, first, last)
         else:
             a_start = activations(layers[i - 1], options, piece, block)
             forward_rectified(layer, options, memory, piece, first, last, a_start)
@@ -272,7 +277,10 @@ def projections_start(layers, options):
 
 @kernel
 def scratch_start(layers, options):
-    """Where in a thread's own memory the zeros and the transposed weights of ``propagate_parts`` begin."""
+    """Where in a thread's own memory there is room for the zeros and the transposed weights of ``propagate_parts``.
+
+    Or, where only is predicted, for the scaled inputs of two walks.
+    """
     return projections_start(layers, options) + options.capacity
 
 

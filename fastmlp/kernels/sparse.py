@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import optimizer
+from fastmlp.kernels.background import scale_pair
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros
@@ -22,6 +23,7 @@ from fastmlp.kernels.tile import (
     VECTORS,
     accumulate_rows,
     add,
+    add_scaled,
     get,
     lanes_of,
     load_blocks,
@@ -112,51 +114,88 @@ def forward(
             b += 1
 
 
+@kernel
+def _places(a_start, columns, keep, quad, k):
+    """Where the inputs of both pairs of walk ``k`` are, once they are scaled."""
+    i, j = pairs_of(quad)
+    again = (1 - keep) * (k % 2) * 2 * PAIR
+    return a_start + (keep * i + again) * columns, a_start + (keep * j + again + (1 - keep) * PAIR) * columns
+
+
+@kernel
+def _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, quad, k):
+    i, j = pairs_of(quad)
+    first, second = _places(a_start, columns, keep, quad, k)
+    scale_pair(raw, columns, samples, factor, scale, i, a, first)
+    scale_pair(raw, columns, samples, factor, scale, j, a, second)
+
+
 def _forward_inputs(blocks):
     """Make the kernel for quads of inputs and some neighbouring blocks of outputs."""
+    vectors = blocks * VECTORS
 
     @phase
     def forward_quads(
-        a, a_start, capacity, rows, walks, count, stride, w, w_start, w_gap, bias, b_start,
-        projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride,
+        w, w_start, w_gap, bias, b_start, projections, p_start, background, q_start, c_start, z, z_start, z_gap,
     ):  # fmt: skip
-        """``z = a W + (bias + q + p c)`` for ``blocks`` blocks of outputs, walking over the samples of each input.
+        """``z = scale a W + (bias + q + p c)`` for some blocks of outputs, walking over the samples of each input.
 
         The weights of a few inputs are in registers while the samples pass that are not zero there. Neighbouring pixels
-        are zero together more often than pixels of different samples.
+        are zero together more often than pixels of different samples. The inputs of the next walk are scaled meanwhile:
+        that costs less than to do it before, as multiply-adds set the pace here and memory does there.
 
         Parameters
         ----------
-        a, a_start, capacity, w, w_start, w_gap, bias, b_start, z, z_start, z_gap
+        raw, factor, scale, columns, samples
+            See ``background.scale_pair``.
+        scaled : bool
+            Whether ``a`` is there already, from other blocks.
+        a : float (flat), overwritten
+            ``[inputs][columns]`` at ``a_start``; if they are not to be kept for a weight step, ``[8][columns]``, used
+            again and again, which takes 3 % less time for an evaluation.
+        keep : int
+            1 if they are, else 0.
+        w, w_start, w_gap, bias, b_start, z, z_start, z_gap
             As in ``forward_tiles``.
         rows : int
             Rows of ``z`` to fill; those after the samples become what an empty sample gives.
-        walks, count, stride
-            From ``list_quads``.
+        walks, stride
+            From ``list_inputs``.
         projections, background : float (flat)
             p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``; see
             ``background``.
         """
         block = VECTORS * lanes_of(z)
         for row in range(rows):
-            tile = load_blocks(bias, b_start, 0, block, 1, blocks)
-            tile = add(tile, load_blocks(background, q_start, 0, block, 1, blocks))
-            tile = multiply_add_blocks(tile, projections, p_start + row, 1, background, c_start, block)
-            store_blocks(z, z_start + row * block, 0, z_gap, tile)
+            store_blocks(z, z_start + row * block, 0, z_gap, zeros(z, 1, vectors))
+        count = walk_count(walks)
+        n_scaled = 0 if scaled else count
+        if n_scaled > 0:
+            _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, 0), 0)
         for k in range(count):
-            i, j = pairs_of(get(walks, k))
-            bits = get(walks, stride + k)
+            quad, bits = get(walks, k), get(walks, stride + k)
+            i, j = pairs_of(quad)
             first = load_blocks(w, w_start + i * block, block, w_gap, PAIR, blocks)
             second = load_blocks(w, w_start + j * block, block, w_gap, PAIR, blocks)
-            i = a_start + i // block * capacity * block + i % block
-            j = a_start + j // block * capacity * block + j % block
+            if k + 1 < n_scaled:
+                _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, k + 1), k + 1)
+            i, j = _places(a_start, columns, keep, quad, k)
             while bits != 0:
-                row = count_trailing_zeros(bits) * block
+                row = count_trailing_zeros(bits)
                 bits &= bits - ONE
-                tile = load_blocks(z, z_start + row, 0, z_gap, 1, blocks)
-                tile = accumulate_rows(tile, a, i + row, first)
-                tile = accumulate_rows(tile, a, j + row, second)
-                store_blocks(z, z_start + row, 0, z_gap, tile)
+                target = z_start + row * block
+                tile = load_blocks(z, target, 0, z_gap, 1, blocks)
+                tile = accumulate_rows(tile, a, i + row, columns, first)
+                tile = accumulate_rows(tile, a, j + row, columns, second)
+                store_blocks(z, target, 0, z_gap, tile)
+        constant = load_blocks(bias, b_start, 0, block, 1, blocks)
+        constant = add(constant, load_blocks(background, q_start, 0, block, 1, blocks))
+        for row in range(rows):
+            target = z_start + row * block
+            tile = multiply_add_blocks(constant, projections, p_start + row, 1, background, c_start, block)
+            tile = add_scaled(tile, get(scale, 0), load_blocks(z, target, 0, z_gap, 1, blocks))
+            store_blocks(z, target, 0, z_gap, tile)
 
     return forward_quads
 
@@ -166,10 +205,10 @@ _inputs_one, _inputs_two = _forward_inputs(1), _forward_inputs(2)
 
 @phase
 def forward_inputs(
-    n_blocks, a, a_start, capacity, rows, quads, count, stride, w, w_start, w_gap, bias, b_start,
-    projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride,
+    w, w_start, w_gap, bias, b_start, projections, p_start, background, q_start, c_start, z, z_start, z_gap,
 ):  # fmt: skip
-    """``z = a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above.
+    """``z = scale a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above.
 
     Stores set the pace, and quads store once for four multiply-adds: against pairs of inputs they take 6 % less time
     for a whole mini-batch at 784-128-10 and 2 % at 784-512-10 on two threads, although they multiply more zeros.
@@ -178,7 +217,8 @@ def forward_inputs(
     b = 0
     while b < n_blocks:
         arguments = (
-            a, a_start, capacity, rows, quads, count, stride, w, w_start + b * w_gap, w_gap,
+            raw, factor, scale, keep * b > 0, a, a_start, columns, keep, samples, rows, quads, stride,
+            w, w_start + b * w_gap, w_gap,
             bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
             z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
@@ -197,8 +237,20 @@ def steps_of_empty(rule, first, last, shrink, walks):
     return 0 if nothing else empty_count(walks)
 
 
-def _weight_step(granule, blocks):
-    """Make the kernel for tiles of ``granule`` inputs and some neighbouring blocks of outputs."""
+@kernel
+def _in_panel(start, capacity, block, i, row):
+    """Where a panel ``[blocks][capacity][BLOCK]`` has input ``i`` of a sample."""
+    return start + (i // block * capacity + row) * block + i % block
+
+
+@kernel
+def _in_columns(start, columns, block, i, row):
+    """Where it is in ``[inputs][columns]``."""
+    return start + i * columns + row
+
+
+def _weight_step(granule, blocks, place):
+    """Make the kernel for tiles of ``granule`` inputs, found by ``place``, and some neighbouring blocks of outputs."""
     vectors = blocks * VECTORS
 
     @phase
@@ -215,7 +267,7 @@ def _weight_step(granule, blocks):
         a, a_start, capacity
             The inputs, as in ``forward``.
         walks, stride
-            From ``list_walks``.
+            From ``walks``: of units, pairs or quads.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -226,13 +278,13 @@ def _weight_step(granule, blocks):
         for k in range(walk_count(walks)):
             i = np.int64(get(walks, k))
             offset = w_start + i * block
-            a_offset = a_start + i // block * capacity * block + i % block
             tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
             bits = get(walks, stride + k)
             while bits != 0:
-                row = count_trailing_zeros(bits) * block
+                row = count_trailing_zeros(bits)
                 bits &= bits - ONE
-                tile = multiply_add_blocks(tile, a, a_offset + row, 1, deltas, d_start + row, d_gap)
+                a_offset = place(a_start, capacity, block, i, row)
+                tile = multiply_add_blocks(tile, a, a_offset, capacity, deltas, d_start + row * block, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
         for k in range(steps_of_empty(rule, first, last, shrink, walks)):
             offset = w_start + np.int64(get(walks, stride - 1 - k)) * block
@@ -242,30 +294,31 @@ def _weight_step(granule, blocks):
     return step_tiles
 
 
-_step_pairs = _weight_step(PAIR, 2)
-_step_units, _step_units_four = _weight_step(SINGLE, 1), _weight_step(SINGLE, 4)
+_step_pairs = _weight_step(PAIR, 2, _in_columns)
+_step_units, _step_units_four = _weight_step(SINGLE, 1, _in_panel), _weight_step(SINGLE, 4, _in_panel)
 
 
 @phase
 def _step_quads(
-    rule, first, last, momentum, shrink, a, a_start, capacity, walks, stride,
+    rule, first, last, momentum, shrink, a, a_start, columns, walks, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
-    """As ``step_tiles`` for quads of inputs and one block of outputs, with walks from ``list_quads``."""
+    """As ``step_tiles`` for quads of inputs and one block of outputs, with walks from ``list_inputs``."""
     block = VECTORS * lanes_of(w)
     for k in range(walk_count(walks)):
         i, j = pairs_of(get(walks, k))
         offset, other_offset = w_start + i * block, w_start + j * block
         tile = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, offset, w_gap, shrink)
         other = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, other_offset, w_gap, shrink)
-        i = a_start + i // block * capacity * block + i % block
-        j = a_start + j // block * capacity * block + j % block
         bits = get(walks, stride + k)
         while bits != 0:
-            row = count_trailing_zeros(bits) * block
+            row = count_trailing_zeros(bits)
             bits &= bits - ONE
-            tile = multiply_add_blocks(tile, a, i + row, 1, deltas, d_start + row, d_gap)
-            other = multiply_add_blocks(other, a, j + row, 1, deltas, d_start + row, d_gap)
+            d_offset = d_start + row * block
+            a_offset = _in_columns(a_start, columns, block, i, row)
+            tile = multiply_add_blocks(tile, a, a_offset, columns, deltas, d_offset, d_gap)
+            a_offset = _in_columns(a_start, columns, block, j, row)
+            other = multiply_add_blocks(other, a, a_offset, columns, deltas, d_offset, d_gap)
         optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
         optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
     for k in range(steps_of_empty(rule, first, last, shrink, walks)):
@@ -277,7 +330,7 @@ def _step_quads(
 
 @phase
 def step_inputs(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, quads, pairs, stride,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, pairs, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
     """One step for any number of blocks of weights of inputs with a background, otherwise as above.
@@ -287,7 +340,7 @@ def step_inputs(
     """
     b = 0
     while b < n_blocks:
-        before = rule, first, last, momentum, shrink, a, a_start, capacity
+        before = rule, first, last, momentum, shrink, a, a_start, columns
         after = stride, deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap
         if n_blocks - b >= 2:
             _step_pairs(*before, pairs, *after)

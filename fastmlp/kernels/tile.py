@@ -32,6 +32,12 @@ _IS_ARM = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("aarc
 ROWS = 8 if REGISTER_BYTES == 64 else 4
 VECTORS = 4 if _IS_ARM else 2
 
+# Columns that are transposed at a time: 16 bytes are what most instructions of x86 that reorder bytes keep to.
+COLUMNS = 16
+
+# Samples that are described by one mask of 32 bits.
+MARK = 32
+
 
 class Tile(types.Type):
     """Numba type of a block of ``rows x vectors`` registers of ``dtype``."""
@@ -272,22 +278,22 @@ def multiply_add_rows(typing_context, tile, a, a_offset, other):
 
 
 @intrinsic
-def accumulate_rows(typing_context, tile, a, a_offset, other):
-    """``tile[0, :] += a[a_offset + r] * other[r, :]`` for the rows of ``other`` from first to last."""
+def accumulate_rows(typing_context, tile, a, a_offset, a_stride, other):
+    """``tile[0, :] += a[a_offset + r * a_stride] * other[r, :]`` for the rows of ``other`` from first to last."""
 
     def emit(context, builder, signature, arguments):
         pointer = _element(context, builder, a, *arguments[1:3])
-        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, other, arguments[3])
+        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, other, arguments[4])
         for r in range(other.rows):
             scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
             row = others[r * tile.vectors : (r + 1) * tile.vectors]
             registers = [scalar.multiply_add(number, own) for number, own in zip(row, registers, strict=True)]
-            pointer = builder.gep(pointer, [integer_constant(1)])
+            pointer = builder.gep(pointer, [arguments[3]])
         return _assemble(builder, registers)
 
     if (tile.rows, tile.vectors) != (1, other.vectors):
         return None
-    return tile(tile, a, types.int64, other), emit
+    return tile(tile, a, types.int64, types.int64, other), emit
 
 
 @intrinsic
@@ -490,24 +496,18 @@ def clear_marks(typing_context, like, masks, word, bit):
     return types.void(like, masks, types.int64, types.int64), emit
 
 
-@intrinsic(prefer_literal=True)
-def transpose_bits(typing_context, words, offset, out, out_offset, together):
-    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32.
-
-    If ``together`` is 2 instead of 1, it is set if bit ``i`` or ``i + 1`` is, for even ``i`` only.
-    """
+@intrinsic
+def transpose_bits(typing_context, words, offset, out, out_offset):
+    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32."""
     if (words.dtype, out.dtype) != (types.uint64, types.uint32):
         return None
-    step = together.literal_value
 
     def emit(context, builder, signature, arguments):
         whole, half = (ir.VectorType(ir.IntType(bits), 32) for bits in (64, 32))
         bytes_of_half, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
         pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), whole.as_pointer())
         loaded = builder.load(pointer, align=8)
-        if step == 2:
-            loaded = builder.or_(loaded, builder.lshr(loaded, ir.Constant(whole, [1] * 32)))
-        target = _element(context, builder, out, *arguments[2:4])
+        target = _element(context, builder, out, *arguments[2:])
         zero = ir.Constant(column, [0] * 32)
         for start in (0, 32):
             shifted = builder.lshr(loaded, ir.Constant(whole, [start] * 32))
@@ -517,13 +517,91 @@ def transpose_bits(typing_context, words, offset, out, out_offset, together):
                 values = builder.shuffle_vector(numbers, ir.Constant(bytes_of_half, ir.Undefined), order)
                 for bit in range(7, -1, -1):
                     # the sign bits are one instruction on x86
-                    if bit % step == 0:
-                        flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
-                        builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
+                    flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
+                    builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
                     values = builder.add(values, values)
         return context.get_dummy_value()
 
-    return types.void(words, types.int64, out, types.int64, together), emit
+    return types.void(words, types.int64, out, types.int64), emit
+
+
+@intrinsic(prefer_literal=True)
+def transpose_rows(typing_context, x, starts, row, column, out, out_offset, gap, rows):
+    """``out[out_offset + c * gap + r] = x[starts[row + r] + column + c]`` for 8 or 32 rows and ``COLUMNS`` columns.
+
+    Numbers of any type; ``starts`` is uint64. 32 rows are two times 16 side by side, so that bytes never cross the
+    16 of them that most instructions of x86 keep to.
+    """
+    if x.dtype != out.dtype or starts.dtype != types.uint64:
+        return None
+    count = rows.literal_value
+    halves = 2 if count == 32 else 1
+    height = count // halves
+
+    def emit(context, builder, signature, arguments):
+        _, _, first, start, _, target, step, _ = arguments
+        element = context.get_data_type(x.dtype)
+        half = ir.VectorType(element, COLUMNS)
+
+        def load_row(r: int) -> ir.Value:
+            index = builder.add(first, integer_constant(r))
+            begin = builder.load(_element(context, builder, starts, arguments[1], index))
+            pointer = _element(context, builder, x, arguments[0], builder.add(begin, start))
+            return builder.load(builder.bitcast(pointer, half.as_pointer()), align=x.dtype.bitwidth // 8)
+
+        def shuffle(a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+        vectors = [load_row(r) for r in range(height)]
+        if halves == 2:
+            everything = list(range(2 * COLUMNS))
+            vectors = [shuffle(a, load_row(r + height), everything) for r, a in enumerate(vectors)]
+        width, middle = COLUMNS * halves, height // 2
+        # Merging the first half of the rows with the second like two halves of a pack of cards takes the highest bit of
+        # the row to the end of an element's place; done for all bits of the row, they are behind those of the column.
+        merges = [
+            [
+                half * COLUMNS + part * COLUMNS // 2 + k // 2 + k % 2 * width
+                for half in range(halves)
+                for k in range(COLUMNS)
+            ]
+            for part in range(2)
+        ]
+        for _ in range(height.bit_length() - 1):
+            vectors = [shuffle(vectors[k], vectors[k + middle], merge) for k in range(middle) for merge in merges]
+        parts = width // count  # a vector has so many columns
+        for k, merged in enumerate(vectors):
+            for part in range(parts):
+                column = shuffle(merged, merged, list(range(part * count, (part + 1) * count)))
+                place = builder.add(target, builder.mul(step, integer_constant(k * parts + part)))
+                pointer = builder.bitcast(
+                    _element(context, builder, out, arguments[4], place), column.type.as_pointer()
+                )
+                builder.store(column, pointer, align=x.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(x, starts, types.int64, types.int64, out, types.int64, types.int64, rows), emit
+
+
+@intrinsic(prefer_literal=True)
+def nonzero_samples(typing_context, x, offset, gap, count):
+    """Bit r says whether any of ``x[offset + r + k * gap]``, k below ``count``, differs from zero; 32 bits of a uint64.
+
+    A negative zero counts as different.
+    """
+
+    def emit(context, builder, signature, arguments):
+        row = ir.VectorType(ir.IntType(x.dtype.bitwidth), MARK)
+        found = ir.Constant(row, None)
+        pointer = _element(context, builder, x, *arguments[:2])
+        for _ in range(count.literal_value):
+            loaded = builder.load(builder.bitcast(pointer, row.as_pointer()), align=x.dtype.bitwidth // 8)
+            found = builder.or_(found, loaded)
+            pointer = builder.gep(pointer, [arguments[2]])
+        flags = builder.icmp_unsigned("!=", found, ir.Constant(row, None))
+        return builder.zext(builder.bitcast(flags, ir.IntType(MARK)), ir.IntType(64))
+
+    return types.uint64(x, types.int64, types.int64, count), emit
 
 
 @intrinsic

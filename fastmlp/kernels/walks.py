@@ -8,8 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MARK, WORD
-from fastmlp.kernels.tile import VECTORS, clear_marks, get, lanes_of, mark_nonzero, put, transpose_bits
+from fastmlp.kernels.layout import WORD
+from fastmlp.kernels.tile import (
+    MARK,
+    VECTORS,
+    clear_marks,
+    get,
+    lanes_of,
+    mark_nonzero,
+    nonzero_samples,
+    put,
+    transpose_bits,
+)
 
 # Inputs whose samples are walked over together: the more, the less often is a loop entered, and the more zeros are
 # multiplied. Neighbouring pixels are often zero together, units that a ReLU has switched off are not. Quads are two
@@ -59,34 +69,24 @@ def mark_panel(a, start, blocks, samples, rows, nonzero, capacity, words):
         mark_block(a, start + b * capacity * VECTORS * lanes_of(a), samples, rows, nonzero, 0, capacity, b)
 
 
-def _mark_samples(together):
-    """Make the kernel for every single input, or for pairs."""
+@phase
+def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
+    """Which samples have a non-zero value at each input: the bits of ``nonzero``, transposed.
 
-    @phase
-    def mark_samples(nonzero, n_start, capacity, words, sample_words, marks):
-        """Which samples have a non-zero value at each input (or pair of inputs): the bits of ``nonzero``, transposed.
-
-        Parameters
-        ----------
-        nonzero : uint64 (flat)
-            ``[words][capacity]`` at ``n_start``.
-        words : int
-            Number of words of ``WORD`` inputs.
-        sample_words : int
-            Number of masks of ``MARK`` samples.
-        marks : uint32 (flat), overwritten
-            ``[sample_words][words * WORD]``: bit r of a mask stands for sample r of its range. Of pairs, only the masks
-            of the first inputs are written.
-        """
-        for word in range(sample_words):
-            for k in range(words):
-                target = (word * words + k) * WORD
-                transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, target, together)
-
-    return mark_samples
-
-
-mark_samples, mark_samples_of_pairs = _mark_samples(SINGLE), _mark_samples(PAIR)
+    Parameters
+    ----------
+    nonzero : uint64 (flat)
+        ``[words][capacity]`` at ``n_start``.
+    words : int
+        Number of words of ``WORD`` inputs.
+    sample_words : int
+        Number of masks of ``MARK`` samples.
+    marks : uint32 (flat), overwritten
+        ``[sample_words][words * WORD]``: bit r of a mask stands for sample r of its range.
+    """
+    for word in range(sample_words):
+        for k in range(words):
+            transpose_bits(nonzero, n_start + k * capacity + MARK * word, marks, (word * words + k) * WORD)
 
 
 @kernel
@@ -114,63 +114,75 @@ def _finish(walks, count, empty):
     put(walks, len(walks) - 1, np.uint64(empty))
 
 
-def _list_walks(granule):
-    """Make the kernel that lists walks over the samples of every input, or of pairs of neighbouring inputs."""
-
-    @phase
-    def list_walks(marks, words, inputs, walks, stride):
-        """List inputs that any of up to 64 samples is not zero at, and those samples; and the other inputs.
-
-        Parameters
-        ----------
-        marks : uint32 (flat)
-            ``[words][stride]``, from ``mark_samples`` or, for pairs, from ``mark_samples_of_pairs``.
-        inputs : int
-            Number of inputs, a multiple of BLOCK.
-        walks : uint64 (flat), overwritten
-            ``[2][stride]``: the (first) input of each walk, and a bit for each of its samples; from the end of the
-            first row backwards, the inputs without any. The last two elements of the array are how many there are of
-            both.
-        """
-        count, empty = 0, 0
-        for i in range(0, inputs, granule):
-            samples = np.uint64(get(marks, i))
-            if words > 1:
-                samples |= np.uint64(get(marks, stride + i)) << np.uint64(MARK)
-            count, empty = _append(walks, stride, count, empty, np.uint64(i), samples)
-        _finish(walks, count, empty)
-
-    return list_walks
-
-
-list_single, list_pairs = _list_walks(SINGLE), _list_walks(PAIR)
-
-
 @phase
-def list_quads(marks, words, inputs, walks, stride, apart):
-    """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
+def list_units(marks, words, inputs, walks, stride):
+    """List inputs that any of up to 64 samples is not zero at, and those samples; and the other inputs.
 
     Parameters
     ----------
-    marks, words, inputs, stride
-        As in ``list_walks``, from ``mark_samples_of_pairs``.
+    marks : uint32 (flat)
+        ``[words][stride]``, from ``mark_samples``.
+    inputs : int
+        Number of inputs, a multiple of BLOCK.
     walks : uint64 (flat), overwritten
-        As in ``list_walks``, with the first inputs of both pairs, the second of them 32 bits to the left.
-    apart : int
-        Even. Where fewer than twice as many inputs are left, pairs are neighbours.
+        ``[2][stride]``: the (first) input of each walk, and a bit for each of its samples; from the end of the first
+        row backwards, the inputs without any. The last two elements of the array are how many there are of both.
     """
-    count, empty, first = 0, 0, 0
+    count, empty = 0, 0
+    for i in range(inputs):
+        samples = np.uint64(get(marks, i))
+        if words > 1:
+            samples |= np.uint64(get(marks, stride + i)) << np.uint64(MARK)
+        count, empty = _append(walks, stride, count, empty, np.uint64(i), samples)
+    _finish(walks, count, empty)
+
+
+@kernel
+def _samples_of_pair(x, columns, i, samples):
+    """Which of the samples, 1 to 64, are not zero at inputs ``i`` and ``i + 1``, as bits."""
+    bits = nonzero_samples(x, i * columns, columns, PAIR)
+    if samples > MARK:
+        bits |= nonzero_samples(x, i * columns + MARK, columns, PAIR) << np.uint64(MARK)
+    return bits & (~np.uint64(0) >> np.uint64(64 - samples))
+
+
+@phase
+def list_inputs(x, columns, samples, inputs, apart, quads, pairs, with_pairs, stride):
+    """List quads of inputs: two pairs, the second ``apart`` inputs behind the first; and the pairs on their own.
+
+    Parameters
+    ----------
+    x : uint8 or float (flat)
+        ``[inputs][columns]``, with numbers of any kind after the samples.
+    samples, inputs : int
+        Numbers of both; ``inputs`` is a multiple of BLOCK.
+    apart : int
+        Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
+    quads, pairs : uint64 (flat), overwritten
+        As in ``list_units``. Of quads, the first inputs of both pairs are listed, the second 32 bits to the left.
+    with_pairs : bool
+        Whether the pairs are wanted.
+    """
+    count, empty, n_pairs, n_empty_pairs, first = 0, 0, 0, 0, 0
     while first < inputs:
         if first + 2 * apart > inputs:
             apart = PAIR
         for i in range(first, first + apart, PAIR):
-            samples = union(marks, i, 2, apart)
-            if words > 1:
-                samples |= union(marks, stride + i, 2, apart) << np.uint64(MARK)
+            bits, other_bits = (
+                _samples_of_pair(x, columns, i, samples),
+                _samples_of_pair(x, columns, i + apart, samples),
+            )
             quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
-            count, empty = _append(walks, stride, count, empty, quad, samples)
+            count, empty = _append(quads, stride, count, empty, quad, bits | other_bits)
+            if with_pairs:
+                n_pairs, n_empty_pairs = _append(pairs, stride, n_pairs, n_empty_pairs, np.uint64(i), bits)
+                n_pairs, n_empty_pairs = _append(
+                    pairs, stride, n_pairs, n_empty_pairs, np.uint64(i + apart), other_bits
+                )
         first += 2 * apart
-    _finish(walks, count, empty)
+    _finish(quads, count, empty)
+    if with_pairs:
+        _finish(pairs, n_pairs, n_empty_pairs)
 
 
 @kernel
