@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,18 @@ def test_part_of_a_cpu_is_rounded_up(tmp_path: Path, no_thread_variables: None) 
     proc = files(tmp_path / "proc", {"self/cgroup": "0::/\n"})
     cgroup = files(tmp_path / "cgroup", {"cpu.max": "150000 100000"})
     assert system.cpu_limits(proc, cgroup)["cgroup quota"] == 2
+
+
+def test_a_quota_that_changes_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_thread_variables: None
+) -> None:
+    now = 10.0
+    monkeypatch.setattr(system, "time", SimpleNamespace(monotonic=lambda: now))
+    proc = files(tmp_path / "proc", {"self/cgroup": "0::/\n"})
+    for number in (1, 2):
+        cgroup = files(tmp_path / "cgroup", {"cpu.max": f"{number}00000 100000"})
+        now += 1.0
+        assert system.cpu_limits(proc, cgroup)["cgroup quota"] == number
 
 
 def test_memory_is_the_smaller_of_the_machine_and_the_group(tmp_path: Path) -> None:
