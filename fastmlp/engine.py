@@ -1,12 +1,10 @@
-"""Between the network and the kernels: memory, threads, and the calls into compiled code.
+"""Between the network and the kernels: memory, and the calls into compiled code.
 
-Nothing above this file knows how numbers are laid out; nothing below it starts threads.
+Nothing above this file knows how numbers are laid out.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +18,7 @@ from fastmlp.kernels.activation import ACTIVATIONS
 from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros, quad_distance
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
-from fastmlp.placement import Seats
+from fastmlp.workers import run_apart
 
 # Samples that a thread predicts at a time: what is gathered of them stays in the second-level cache. Measured at
 # 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
@@ -147,163 +145,6 @@ def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
 def _fit(memory: Memory, data: Data) -> Memory:
     """Memory for data of their dtype: floats are scaled where they are."""
     return memory if data.x.dtype == np.uint8 else memory._replace(raw=memory.own)
-
-
-class Workers:
-    """Threads that run one compiled call together.
-
-    The threads are shown to run at the same time before they are given work that makes them wait for each other.
-
-    Parameters
-    ----------
-    count : int
-        Number of threads.
-
-    Raises
-    ------
-    RuntimeError
-        If the system does not give us so many threads.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._pool = concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="fastmlp")
-        together = threading.Barrier(count)
-        try:
-            started = [self._pool.submit(together.wait, 60.0) for _ in range(count)]
-            for future in started:
-                future.result()
-        except BaseException as error:
-            together.abort()
-            self._pool.shutdown()
-            if isinstance(error, RuntimeError | threading.BrokenBarrierError):
-                message = f"could not start {count} threads at the same time; ask for fewer: {error}"
-                raise RuntimeError(message) from error
-            raise
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def run(self, calls: list[Callable[[], object]], stop: Callable[[], None], poll: Callable[[], None]) -> None:
-        """Make one call per thread and return when all are done; at most ``count`` calls.
-
-        Parameters
-        ----------
-        calls : list of callable
-            What the threads do.
-        stop : callable
-            Asks the running calls to return soon; used before an exception of ``poll`` or Ctrl-C is passed on.
-        poll : callable
-            Called about 20 times a second meanwhile.
-        """
-        together = _Launch(self._pool, calls)
-        try:
-            self._pool.submit(together)
-            while not together.done.wait(0.05):
-                poll()
-        except BaseException:
-            stop()
-            self._pool.submit(together)  # if Ctrl-C came before it was submitted; a second time it does nothing
-            together.done.wait()
-            raise
-        if together.error is not None:
-            raise together.error
-
-
-class _Launch:
-    """Starts one call per thread from a thread of the pool.
-
-    A Ctrl-C reaches the caller's thread between any two instructions. If it did the starting, some calls could be
-    left waiting at a barrier for one that was never started; the threads of the pool are not interrupted.
-    """
-
-    def __init__(self, pool: concurrent.futures.Executor, calls: list[Callable[[], object]]) -> None:
-        self._pool, self._calls = pool, calls
-        self._lock = threading.Lock()
-        self.done = threading.Event()
-        self.error: BaseException | None = None
-
-    def __call__(self) -> None:
-        """Start the others, make the first call and wait for the rest."""
-        if not self._lock.acquire(blocking=False):
-            return
-        others: list[concurrent.futures.Future[object]] = []
-        try:
-            seats = Seats()
-            seats.take()
-            others += [self._pool.submit(_seated, seats, call) for call in self._calls[1:]]
-            self._calls[0]()
-            for future in others:
-                future.result()
-        except BaseException as error:  # raised by the caller's thread
-            self.error = error
-            concurrent.futures.wait(others)
-        self.done.set()
-
-
-def _seated(seats: Seats, call: Callable[[], object]) -> None:
-    seats.take()
-    call()
-
-
-def run_apart(calls: Sequence[Callable[[], object]], stop: Callable[[], None]) -> None:
-    """Make calls that do not wait for each other, each in a thread of its own, and return when all are done.
-
-    ``Workers`` take 0.4 ms longer to start, which is a tenth of an evaluation of 20,000 samples by 784-64-10.
-
-    Parameters
-    ----------
-    calls : sequence of callable
-        Those that the system gives no thread for are left out, except the first.
-    stop : callable
-        Asks the running calls to return soon; used before Ctrl-C is passed on.
-
-    Raises
-    ------
-    RuntimeError
-        If the system gives no thread at all.
-    """
-    seats, errors = Seats(), []
-
-    def run(call: Callable[[], object], done: threading.Event) -> None:
-        try:
-            _seated(seats, call)
-        except BaseException as error:  # raised by the caller's thread
-            errors.append(error)
-        finally:
-            done.set()
-
-    events = [threading.Event() for _ in calls]
-    threads = [threading.Thread(target=run, args=each, name="fastmlp") for each in zip(calls, events, strict=True)]
-    try:
-        for number, thread in enumerate(threads):
-            try:
-                thread.start()
-            except RuntimeError:
-                if number == 0:
-                    raise
-                break
-        _wait(threads, events)
-    except BaseException:
-        stop()
-        _wait(threads, events)
-        raise
-    if errors:
-        raise errors[0]
-
-
-def _wait(threads: Sequence[threading.Thread], events: Sequence[threading.Event]) -> None:
-    """Wait until those threads that run are done."""
-    for thread, done in zip(threads, events, strict=True):
-        if thread.ident is not None:
-            # not by ``join``: interrupted by Ctrl-C, Python 3.11 takes the thread for ended; and not without a limit,
-            # which could not be interrupted on Windows
-            while not done.wait(0.05):
-                pass
-            thread.join()
 
 
 class TrainingMemory:

@@ -20,6 +20,7 @@ from fastmlp.profile_rivals import (
     TRAINING_SECONDS,
     Rivals,
 )
+from fastmlp.workers import Workers
 
 if TYPE_CHECKING:
     from fastmlp.datasets import Dataset
@@ -48,7 +49,6 @@ def peak_gflops(dtype: str = "float32", threads: int = 1, *, seconds: float = 0.
     RuntimeError
         If the system does not give us so many threads.
     """
-    from fastmlp import engine
     from fastmlp.kernels.peak import CHAINS, multiply_add_chains
     from fastmlp.kernels.vector import REGISTER_BYTES
 
@@ -66,7 +66,7 @@ def peak_gflops(dtype: str = "float32", threads: int = 1, *, seconds: float = 0.
         kernel(constants, starts, steps, ends)
         ended[thread] = time.perf_counter()
 
-    with engine.Workers(threads) as workers:
+    with Workers(threads) as workers:
 
         def elapsed(steps: int) -> float:
             calls: list[Callable[[], object]] = [partial(run, thread, steps) for thread in range(threads)]

@@ -23,6 +23,7 @@ from fastmlp.recipe import Recipe, checked_recipe
 from fastmlp.shuffling import epoch_order
 from fastmlp.system import usable_cpus
 from fastmlp.team_size import TRIAL_SECONDS, TeamSize
+from fastmlp.workers import Workers
 
 # Progress is reported, and the number of threads reconsidered, about this often.
 SEGMENT_SECONDS = 0.1
@@ -260,11 +261,9 @@ class _Training:
 
     def run(self) -> History:
         """Train, and leave the network with the weights that the options ask for, whatever happens."""
-        from fastmlp import engine
-
         try:
             self._compile()
-            with engine.Workers(self.team_limit) as self.workers:
+            with Workers(self.team_limit) as self.workers:
                 if self.checkpoints is not None:
                     self.checkpoints.check_free()
                     if not self.resumed:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastmlp import engine
 from fastmlp.kernels.compiler import EntryKernel
 from fastmlp.kernels.peak import CHAINS, multiply_add_chains
 from fastmlp.kernels.propagation import Memory
@@ -28,6 +27,7 @@ from fastmlp.kernels.tile import VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
 from fastmlp.training import train
+from fastmlp.workers import Workers
 from tests import probe_kernels
 from tests.small_data import ACTIVATIONS, Array, Samples, make_network, pixels, same_bits, table
 
@@ -119,19 +119,19 @@ class GuardedKernel:
 
 def install() -> None:
     """Let all kernels that the library calls be guarded."""
-    prepare, run = EntryKernel.prepare, engine.Workers.run
+    prepare, run = EntryKernel.prepare, Workers.run
 
     def guarded_prepare(self: EntryKernel, *arguments: object) -> tuple[Callable[..., Any], float]:
         kernel, seconds = prepare(self, *arguments)
         return GuardedKernel(kernel), seconds
 
-    def guarded_run(self: engine.Workers, calls: list[Any], *rest: Any) -> None:
+    def guarded_run(self: Workers, calls: list[Any], *rest: Any) -> None:
         guard = Guard(at_end=GuardedKernel.at_end)
         run(self, [guarded(call, guard) for call in calls], *rest)
         guard.finish()
 
     EntryKernel.prepare = guarded_prepare  # type: ignore[method-assign]
-    engine.Workers.run = guarded_run  # type: ignore[method-assign, assignment]
+    Workers.run = guarded_run  # type: ignore[method-assign, assignment]
 
 
 def guarded(call: Any, guard: Guard) -> Callable[[], object]:

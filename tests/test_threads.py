@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import engine, placement
+from fastmlp import engine, placement, workers
 from fastmlp.errors import TrainingInterrupted
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
@@ -674,7 +674,7 @@ def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        engine.run_apart([lambda: None, fail, lambda: None], lambda: None)
+        workers.run_apart([lambda: None, fail, lambda: None], lambda: None)
 
 
 def test_workers_report_the_error_of_a_call() -> None:
@@ -682,7 +682,7 @@ def test_workers_report_the_error_of_a_call() -> None:
         raise Stopped
 
     calls: list[Callable[[], object]] = [fail, lambda: None]
-    with engine.Workers(2) as workers:
+    with workers.Workers(2) as team:
         with pytest.raises(Stopped):
-            workers.run(calls, lambda: None, lambda: None)
-        workers.run([lambda: None], lambda: None, lambda: None)  # and go on
+            team.run(calls, lambda: None, lambda: None)
+        team.run([lambda: None], lambda: None, lambda: None)  # and go on
