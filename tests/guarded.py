@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastmlp import engine
 from fastmlp.kernels.compiler import EntryKernel
 from fastmlp.kernels.peak import CHAINS, multiply_add_chains
 from fastmlp.kernels.propagation import Memory
@@ -27,7 +28,7 @@ from fastmlp.kernels.tile import VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
 from fastmlp.training import train
-from fastmlp.workers import Workers
+from fastmlp.workers import Workers, run_apart
 from tests import probe_kernels
 from tests.small_data import ACTIVATIONS, Array, Samples, make_network, pixels, same_bits, table
 
@@ -130,7 +131,13 @@ def install() -> None:
         run(self, [guarded(call, guard) for call in calls], *rest)
         guard.finish()
 
+    def guarded_run_apart(calls: list[Any], stop: Callable[[], None]) -> None:
+        guard = Guard(at_end=GuardedKernel.at_end)
+        run_apart([guarded(call, guard) for call in calls], stop)
+        guard.finish()
+
     EntryKernel.prepare = guarded_prepare  # type: ignore[method-assign]
+    engine.run_apart = guarded_run_apart  # type: ignore[assignment]
     Workers.run = guarded_run  # type: ignore[method-assign, assignment]
 
 
