@@ -161,7 +161,8 @@ def forward_inputs(layers, options, data, memory, piece, first, last):
     weights = layer.inputs * block * block
     panel = options.capacity * block
     q_start = layer.background + first * block
-    keep = np.int64(len(memory.pairs) > 0)  # there will be a weight step
+    # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
+    keep = np.int64(len(memory.pairs) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
     sparse.forward_inputs(
         last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,

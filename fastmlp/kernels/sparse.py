@@ -118,12 +118,14 @@ def forward(
 def _places(a_start, columns, keep, quad, k):
     """Where the inputs of both pairs of walk ``k`` are, once they are scaled."""
     i, j = pairs_of(quad)
+    # a branch on ``keep`` would have the compiler make the loops around this twice
     again = (1 - keep) * (k % 2) * 2 * PAIR
     return a_start + (keep * i + again) * columns, a_start + (keep * j + again + (1 - keep) * PAIR) * columns
 
 
 @kernel
 def _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, quad, k):
+    """``scale_pair`` for both pairs of walk ``k``."""
     i, j = pairs_of(quad)
     first, second = _places(a_start, columns, keep, quad, k)
     scale_pair(raw, columns, samples, factor, scale, i, a, first)
@@ -152,8 +154,8 @@ def _forward_inputs(blocks):
         scaled : bool
             Whether ``a`` is there already, from other blocks.
         a : float (flat), overwritten
-            ``[inputs][columns]`` at ``a_start``; if they are not to be kept for a weight step, ``[8][columns]``, used
-            again and again, which takes 3 % less time for an evaluation.
+            ``[inputs][columns]`` at ``a_start``; if they are not to be kept for a weight step or other blocks,
+            ``[8][columns]``, used again and again, which takes 3 % less time for an evaluation.
         keep : int
             1 if they are, else 0.
         w, w_start, w_gap, bias, b_start, z, z_start, z_gap
@@ -265,7 +267,7 @@ def _weight_step(granule, blocks, place):
         rule, first, last, momentum, shrink
             See ``optimizer``.
         a, a_start, capacity
-            The inputs, as in ``forward``.
+            The inputs, where ``place`` finds them.
         walks, stride
             From ``walks``: of units, pairs or quads.
         deltas : float (flat)
