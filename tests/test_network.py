@@ -95,6 +95,16 @@ def test_nothing_is_kept_from_one_prediction_to_the_next() -> None:
     assert same_as_a_fresh_one(samples.X)
 
 
+def test_memory_of_a_small_prediction_is_not_used_for_a_larger_one() -> None:
+    samples = pixels(64, 100, 4)
+    network = make_network(samples, 20)
+    train(network, samples.X, samples.y, epochs=1)
+    expected = network.copy().predict_proba(samples.X).tobytes()
+    for n in (1, 17, 20, 33, 64):
+        found = network.predict_proba(samples.X[:n]).tobytes()
+        assert found == expected[: len(found)], n
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("hidden", [(), (17,), (64, 40, 3)], ids=str)
