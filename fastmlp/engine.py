@@ -65,19 +65,18 @@ class Model:
 
     def options(self, layout: Layout, **values: Any) -> NDArray[Any]:
         """The record of options of a kernel call."""
-        options = np.zeros(1, OPTIONS)
-        options["capacity"] = layout.rows
-        options["columns"] = layout.columns
-        options["words"] = layout.words
-        options["apart"] = quad_distance(self.sizes[0])
-        options["n_features"], options["n_classes"] = self.sizes[0], self.sizes[-1]
-        options["activation"] = ACTIVATIONS.index(self.activation)
-        options["sparse"] = self.sparse
-        background = np.broadcast_to(self.mean / self.std, self.sizes[:1])
-        options["background_square"] = background @ background
-        for name, value in values.items():
-            options[name] = value
-        return options
+        values |= {
+            "capacity": layout.rows,
+            "columns": layout.columns,
+            "words": layout.words,
+            "apart": quad_distance(self.sizes[0]),
+            "n_features": self.sizes[0],
+            "n_classes": self.sizes[-1],
+            "activation": ACTIVATIONS.index(self.activation),
+            "sparse": self.sparse,
+        }
+        # field by field this takes 0.05 ms longer, 1 % of an evaluation of 20,000 samples by 784-64-10
+        return np.array([tuple(values.get(name, 0) for name in OPTIONS.names or ())], OPTIONS)
 
     def data(
         self,
@@ -192,9 +191,10 @@ class TrainingMemory:
             period = 1
         if rule == optimizer.DIRECT and in_pieces:
             rule = optimizer.PLAIN
+        background = np.broadcast_to(model.mean / model.std, model.sizes[:1])
         self.options = model.options(
             self.layout, batch_size=batch_size, steps=steps_per_epoch, rule=rule, momentum=momentum, l2=l2,
-            weigh=l2 > 0, period=period,
+            weigh=l2 > 0, period=period, background_square=background @ background,
         )  # fmt: skip
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters
@@ -369,8 +369,8 @@ class Predictor:
         if self._layout is None or self._layout.columns < rows:
             self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
             self._memories = []
-        none = aligned_zeros(0, self.model.dtype)
         while len(self._memories) < threads:
+            none = aligned_zeros(0, self.model.dtype)
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
             masks = _masks(self._layout.n_masks)
             own = _own_memory(self._layout)

@@ -117,8 +117,9 @@ def transpositions(x, starts, few, many, gap, bits):
     """Numbers of any type: 8 and 32 rows transposed, and which are not zero."""
     tile.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)
     tile.transpose_rows(x, starts, 1, 0, many, 1, gap, 32)
-    bits[0] = tile.nonzero_samples(x, 4, 40, 1)
-    bits[1] = tile.nonzero_samples(x, 4, 40, 3)
+    bits[0] = tile.nonzero_samples(x, 4, 40, 1, 32)
+    bits[1] = tile.nonzero_samples(x, 4, 40, 3, 32)
+    bits[2] = tile.nonzero_samples(x, 4, 40, 3, 64)
 
 
 @entry_kernel

@@ -5,6 +5,7 @@ Whatever could hang or kill the process runs in a process of its own.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -259,6 +260,7 @@ def learn(**options):
 def test_one_processor_by_affinity() -> None:
     run_script(
         f"""{SMALL_RUN}
+import _thread
 import os
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 assert usable_cpus() == 1
@@ -289,6 +291,7 @@ def test_children_and_grandchildren_train_and_predict() -> None:
     """With OpenMP a child is killed at its first parallel call, and a grandchild hangs."""
     run_script(
         f"""{SMALL_RUN}
+import _thread
 import os
 expected = learn(threads=2)
 
@@ -377,6 +380,7 @@ def test_worker_processes_train_and_send_networks_back(method: str, tmp_path: Pa
 
 
 JOBLIB = """
+import _thread
 import os
 import joblib
 import numpy as np
@@ -621,6 +625,31 @@ assert started.wait(60)
     )
 
 
+def test_a_program_may_end_during_a_prediction_in_another_thread() -> None:
+    run_script(
+        """
+import threading, time
+import numpy as np
+from fastmlp.network import Network
+
+X = np.random.default_rng(0).random((20_000, 100))
+network = Network((100, 256, 256, 10))
+network.predict(X[:100], threads=2)
+started = threading.Event()
+
+def predict():
+    started.set()
+    for _ in range(1000):
+        network.predict(X, threads=2)
+
+threading.Thread(target=predict, daemon=True).start()
+assert started.wait(60)
+time.sleep(0.1)
+""",
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize("at_submission", range(6))
 def test_ctrl_c_while_threads_are_started_leaves_none_waiting(
     monkeypatch: pytest.MonkeyPatch, at_submission: int
@@ -652,16 +681,16 @@ def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given
     samples = pixels(1500, 300)
     network = make_network(samples, 64)
     expected = network.predict_proba(samples.X, threads=1)
-    start, left = threading.Thread.start, given
+    start, left = _thread.start_new_thread, given
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(*arguments: Any) -> int:
         nonlocal left
         if left == 0:
             raise RuntimeError("can't start new thread")
         left -= 1
-        start(thread)
+        return start(*arguments)
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     if given == 0:
         with pytest.raises(RuntimeError, match="can't start"):
             network.predict_proba(samples.X, threads=3)

@@ -245,7 +245,7 @@ def test_transpose_rows_and_what_is_not_zero(dtype: str) -> None:
     random = np.random.default_rng(3)
     x = (random.integers(-3, 255, 3000) * random.integers(0, 2, 3000)).clip(0).astype(dtype)
     starts = random.integers(0, 2900, 40).astype(np.uint64)
-    few, many, bits, gap = np.full((16, 40), 7, dtype), np.full((16, 40), 7, dtype), np.zeros(2, np.uint64), 40
+    few, many, bits, gap = np.full((16, 40), 7, dtype), np.full((16, 40), 7, dtype), np.zeros(3, np.uint64), 40
     probe_kernels.run(probe_kernels.transpositions, x, starts, few.reshape(-1), many.reshape(-1), gap, bits)
     for out, rows, column, first, offset in ((few, 8, 5, 2, 3), (many, 32, 0, 1, 1)):
         expected = np.full((16, 40), 7, dtype)
@@ -254,7 +254,8 @@ def test_transpose_rows_and_what_is_not_zero(dtype: str) -> None:
             expected[:, offset + row] = x[start : start + 16]
         np.testing.assert_array_equal(out, expected)
     for k, found in enumerate(bits):
-        flags = np.array([x[4 + 40 * i :][:32] != 0 for i in range(2 * k + 1)]).any(axis=0)
+        inputs, samples = ((1, 32), (3, 32), (3, 64))[k]
+        flags = np.array([x[4 + 40 * i :][:samples] != 0 for i in range(inputs)]).any(axis=0)
         assert int(found) == sum(1 << r for r in np.flatnonzero(flags).tolist())
 
 

@@ -584,14 +584,14 @@ def transpose_rows(typing_context, x, starts, row, column, out, out_offset, gap,
 
 
 @intrinsic(prefer_literal=True)
-def nonzero_samples(typing_context, x, offset, gap, count):
-    """Bit r says whether any of ``x[offset + r + k * gap]``, k below ``count``, differs from zero; 32 bits of a uint64.
+def nonzero_samples(typing_context, x, offset, gap, count, samples):
+    """Bit r, below ``samples``, says whether any of ``x[offset + r + k * gap]``, k below ``count``, differs from zero.
 
-    A negative zero counts as different.
+    A uint64. A negative zero counts as different.
     """
 
     def emit(context, builder, signature, arguments):
-        row = ir.VectorType(ir.IntType(x.dtype.bitwidth), MARK)
+        row = ir.VectorType(ir.IntType(x.dtype.bitwidth), samples.literal_value)
         found = ir.Constant(row, None)
         pointer = _element(context, builder, x, *arguments[:2])
         for _ in range(count.literal_value):
@@ -599,9 +599,10 @@ def nonzero_samples(typing_context, x, offset, gap, count):
             found = builder.or_(found, loaded)
             pointer = builder.gep(pointer, [arguments[2]])
         flags = builder.icmp_unsigned("!=", found, ir.Constant(row, None))
-        return builder.zext(builder.bitcast(flags, ir.IntType(MARK)), ir.IntType(64))
+        bits = builder.bitcast(flags, ir.IntType(samples.literal_value))
+        return builder.zext(bits, ir.IntType(64)) if samples.literal_value < 64 else bits
 
-    return types.uint64(x, types.int64, types.int64, count), emit
+    return types.uint64(x, types.int64, types.int64, count, samples), emit
 
 
 @intrinsic
