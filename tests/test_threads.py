@@ -675,7 +675,7 @@ def test_ctrl_c_while_threads_are_started_leaves_none_waiting(
     assert count > at_submission
 
 
-@pytest.mark.parametrize("given", [0, 1, 2])
+@pytest.mark.parametrize("given", [0, 1])
 def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given: int) -> None:
     """Where the system gives no more threads, those that run do all the work."""
     samples = pixels(1500, 300)
@@ -691,11 +691,8 @@ def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given
         return start(*arguments)
 
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    if given == 0:
-        with pytest.raises(RuntimeError, match="can't start"):
-            network.predict_proba(samples.X, threads=3)
-    else:
-        assert network.predict_proba(samples.X, threads=3).tobytes() == expected.tobytes()
+    assert network.predict_proba(samples.X, threads=3).tobytes() == expected.tobytes()
+    assert left == 0
 
 
 def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
@@ -703,7 +700,7 @@ def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        workers.run_apart([lambda: None, fail, lambda: None], lambda: None)
+        workers.run_apart([lambda: False, fail, lambda: True], lambda: None)
 
 
 def test_workers_report_the_error_of_a_call() -> None:

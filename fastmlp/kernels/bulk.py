@@ -9,8 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import output
-from fastmlp.kernels.compiler import entry_kernel, phase
-from fastmlp.kernels.machine import fetch_add, flush_subnormals, load_acquire, restore_floating_point
+from fastmlp.kernels.compiler import entry_kernel, kernel, phase
+from fastmlp.kernels.machine import (
+    fetch_add,
+    flush_subnormals,
+    load_acquire,
+    pause,
+    restore_floating_point,
+    yield_processor,
+)
 from fastmlp.kernels.propagation import (
     Piece,
     forward,
@@ -23,9 +30,13 @@ from fastmlp.kernels.propagation import (
 )
 from fastmlp.kernels.tile import ROWS, VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
 
-# Words of the control array: next piece to take, and whether to stop.
-NEXT, STOP = 0, 8
-CONTROL_WORDS = 16
+# Words of the control array: next piece to take, whether to stop, pieces done.
+NEXT, STOP, DONE = 0, 8, 16
+CONTROL_WORDS = 24
+
+# Whoever finds no piece left waits for those of others: this often for a moment, then so often for a turn of its
+# processor.
+_PAUSES, _TURNS = 2000, 100
 
 
 @phase
@@ -62,8 +73,21 @@ def copy_probabilities(layers, options, memory, piece, out):
             out[piece.start + row, c] = get(memory.own, start + c * block)
 
 
+@kernel
+def all_done(control, pieces):
+    """Wait for a while until all pieces are done; returns whether they are."""
+    waited = 0
+    while load_acquire(control, DONE) < pieces and waited < _PAUSES + _TURNS:
+        waited += 1
+        if waited < _PAUSES:
+            pause()
+        else:
+            yield_processor()
+    return load_acquire(control, DONE) >= pieces
+
+
 @entry_kernel
-def predict_pieces(layers, options_record, data, memory, team, losses, correct, out):
+def predict_pieces(layers, options_record, data, memory, team, losses, correct, out, most):
     """Forward propagation of all samples in ``data.order``; every thread calls this with a team of one.
 
     Parameters
@@ -83,15 +107,28 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         Number of correct predictions of each piece.
     out : float (samples or 0, classes), overwritten
         Probabilities; not computed if there is no room for any.
+    most : int
+        Return after so many pieces at the latest.
+
+    Returns
+    -------
+    bool
+        Whether all pieces are done, also those of other threads.
     """
     mode = flush_subnormals()
     options = options_record[0]
     block = VECTORS * lanes_of(memory.own)
-    if options.sparse:
-        prepare_background(layers, options, data, memory)
+    pieces = (len(data.order) + options.batch_size - 1) // options.batch_size
     ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
+    # whoever finds nothing left does not touch the memory, which may be in use again
+    if ahead < len(data.order) and options.sparse:
+        prepare_background(layers, options, data, memory)
+    taken = 0
     while ahead < len(data.order) and load_acquire(team.control, STOP) == 0:
-        start, ahead = ahead, fetch_add(team.control, NEXT, 1) * options.batch_size
+        taken += 1
+        start, ahead = ahead, np.int64(len(data.order))
+        if taken < most:
+            ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
         piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead)
@@ -112,4 +149,6 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
                 data.labels, data.order, start, samples, layer.outputs, piece.squares, 1.0,
                 memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
             )  # fmt: skip
+        fetch_add(team.control, DONE, 1)
     restore_floating_point(mode)
+    return taken < most and all_done(team.control, pieces)
