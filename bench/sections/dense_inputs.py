@@ -23,10 +23,13 @@ def measure(options: Options) -> Json:
         ratio = median_ratio(ours, rival)
         goals.append(Goal(f"{name}: against {rival['title']}", ratio, 1.5, 1.5))
     found = complaints(results, name)
+    # the weights of units that a ReLU has switched off are skipped above the input layer, so that this layer's two
+    # products are all that nobody can do without
+    skipping = WORKLOAD.multiply_adds_per_sample() / (2 * WORKLOAD.layers[0] * WORKLOAD.layers[1])
     found += [
-        f"{name}: {each} is above the dense limit, so the peak was measured on a busy machine"
+        f"{name}: {each} is above what the machine can do, so the peak was measured on a busy one"
         for each, result in results.items()
-        if result["median"] > limits["1" if each.endswith("-1") else "all"]
+        if result["median"] > limits["1" if each.endswith("-1") else "all"] * (skipping if "fastmlp" in each else 1)
     ]
     return {
         "name": name,
