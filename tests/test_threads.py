@@ -695,6 +695,18 @@ def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given
     assert left == 0
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_parts_of_a_prediction_give_the_same(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """The caller's thread takes piece by piece, the others all that they can get."""
+    samples = pixels(1500, 300)
+    network = make_network(samples, 64)
+    expected = network.predict_proba(samples.X, threads=1), network.evaluate(samples.X, samples.y, threads=1)
+    monkeypatch.setattr(engine, "_CALL_WORK", 1)
+    found = network.predict_proba(samples.X, threads=threads), network.evaluate(samples.X, samples.y, threads=threads)
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
 def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
     def fail() -> None:
         raise Stopped
