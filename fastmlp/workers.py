@@ -151,7 +151,7 @@ def run_apart(calls: Sequence[Callable[[], object]], stop: Callable[[], None]) -
                 break
             started.append(done)
         while not calls[0]():
-            if errors:
+            if errors:  # work may be lost; if none is, the result is right nevertheless
                 raise errors[0]
     except BaseException:
         stop()

@@ -260,7 +260,6 @@ def learn(**options):
 def test_one_processor_by_affinity() -> None:
     run_script(
         f"""{SMALL_RUN}
-import _thread
 import os
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 assert usable_cpus() == 1
@@ -291,7 +290,6 @@ def test_children_and_grandchildren_train_and_predict() -> None:
     """With OpenMP a child is killed at its first parallel call, and a grandchild hangs."""
     run_script(
         f"""{SMALL_RUN}
-import _thread
 import os
 expected = learn(threads=2)
 
@@ -380,7 +378,6 @@ def test_worker_processes_train_and_send_networks_back(method: str, tmp_path: Pa
 
 
 JOBLIB = """
-import _thread
 import os
 import joblib
 import numpy as np

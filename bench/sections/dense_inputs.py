@@ -23,8 +23,7 @@ def measure(options: Options) -> Json:
         ratio = median_ratio(ours, rival)
         goals.append(Goal(f"{name}: against {rival['title']}", ratio, 1.5, 1.5))
     found = complaints(results, name)
-    # the weights of units that a ReLU has switched off are skipped above the input layer, so that this layer's two
-    # products are all that nobody can do without
+    # above the input layer fastmlp skips units that a ReLU has switched off: sure are only that layer's two products
     skipping = WORKLOAD.multiply_adds_per_sample() / (2 * WORKLOAD.layers[0] * WORKLOAD.layers[1])
     found += [
         f"{name}: {each} is above what the machine can do, so the peak was measured on a busy one"

@@ -28,15 +28,16 @@ from fastmlp.kernels.propagation import (
     probabilities,
     scratch_start,
 )
+from fastmlp.kernels.team import SPINS
 from fastmlp.kernels.tile import ROWS, VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
 
 # Words of the control array: next piece to take, whether to stop, pieces done.
 NEXT, STOP, DONE = 0, 8, 16
 CONTROL_WORDS = 24
 
-# Whoever finds no piece left waits for those of others: this often for a moment, then so often for a turn of its
-# processor.
-_PAUSES, _TURNS = 2000, 100
+# The caller, once no piece is left, waits for those of others; after so many turns of its processor it looks whether
+# Ctrl-C was pressed.
+_TURNS = 100
 
 
 @phase
@@ -77,9 +78,9 @@ def copy_probabilities(layers, options, memory, piece, out):
 def all_done(control, pieces):
     """Wait for a while until all pieces are done; returns whether they are."""
     waited = 0
-    while load_acquire(control, DONE) < pieces and waited < _PAUSES + _TURNS:
+    while load_acquire(control, DONE) < pieces and waited < SPINS + _TURNS:
         waited += 1
-        if waited < _PAUSES:
+        if waited < SPINS:
             pause()
         else:
             yield_processor()

@@ -27,7 +27,7 @@ from fastmlp.kernels.tile import (
 # is 2 to 4 % of the time at 784-1024-10 and 6 % of an evaluation at 784-64-10.
 SINGLE, PAIR = 1, 2
 
-TWO_MARKS = 2 * MARK
+TWO_MARKS = 2 * MARK  # has a name as Numba takes no expression for a literal
 
 
 @phase
