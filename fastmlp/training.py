@@ -295,7 +295,7 @@ class _Training:
         """
         self.origin.check_continues(checkpoint.origin)
         state, best = checkpoint.state, None
-        np.copyto(self.memory.parameters, self._packed(state.parameters))
+        self.memory.replace(self._packed(state.parameters))
         np.copyto(self.good, self.memory.parameters)
         if state.velocities is not None:
             np.copyto(self.memory.velocities, self._packed(state.velocities))
@@ -370,7 +370,10 @@ class _Training:
         """
         per_epoch = self.steps_per_epoch
         end = min(pause, self.done + self._segment_steps())
-        return end - end % per_epoch if end > (self.done // per_epoch + 1) * per_epoch else end
+        if end >= (self.done // per_epoch + 1) * per_epoch:
+            return end - end % per_epoch
+        end += -(end % per_epoch) % self.memory.stretch  # in the midst of one, parameters would have to be settled
+        return min(end, pause, (self.done // per_epoch + 1) * per_epoch)
 
     def _orders(self, first: int, last: int) -> NDArray[Any]:
         """The order of the samples in the epochs ``first .. last - 1``, one behind the other.
@@ -419,19 +422,20 @@ class _Training:
             before, self.done = self.done, start + self.memory.steps_done
             self.history.training_seconds += seconds
             # the loss is that before the step: the weights may overflow in the last one and show in no loss
-            if self.memory.diverged or not np.isfinite(self.memory.parameters).all():
-                self._diverged()
+            parameters = self.memory.refresh() if self.memory.pending else self.memory.parameters
+            if self.memory.diverged or not np.isfinite(parameters).all():
+                self._diverged(parameters)
             self.history.epochs = self.done // per_epoch
-            np.copyto(self.good, self.memory.parameters)
+            np.copyto(self.good, parameters)
         if self.done > before:
             self.seconds_per_step = seconds / (self.done - before)
             self.team_size.record(self.done - before, seconds)
         self._report()
 
-    def _diverged(self) -> None:
+    def _diverged(self, parameters: NDArray[Any]) -> None:
         """Go back to the last finite weights and say so."""
-        if not np.isfinite(self.memory.parameters).all():
-            np.copyto(self.memory.parameters, self.good)
+        if not np.isfinite(parameters).all():
+            self.memory.replace(self.good)
         self.best = None
         step = self.done
         self.history.epochs = (step - 1) // self.steps_per_epoch

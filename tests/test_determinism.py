@@ -89,8 +89,8 @@ def test_many_repeats_with_more_threads_than_processors(hidden: tuple[int, ...])
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"drop_last": True}, {"batch_size": 70, "momentum": 0.5}, {"batch_size": 200}],
-    ids=["short last batches", "dropped last batches", "batches in pieces", "batches that are epochs"],
+    [{}, {"drop_last": True}, {"batch_size": 70, "momentum": 0.5}, {"batch_size": 200}, {"batch_size": 3}],
+    ids=["short last batches", "dropped last batches", "batches in pieces", "batches that are epochs", "stretches"],
 )
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
 def test_looking_does_not_change_what_is_seen(kind: str, options: dict[str, Any]) -> None:
@@ -119,22 +119,28 @@ def test_looking_does_not_change_what_is_seen(kind: str, options: dict[str, Any]
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batches", [1, 2, 5, 6])
-def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(batches: int, threads: int, kind: str) -> None:
-    """A training that is stopped after some batches leaves the weights of one on those batches alone."""
+@pytest.mark.parametrize("batch_size", [4, 10])
+def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(
+    batch_size: int, batches: int, threads: int, kind: str
+) -> None:
+    """A training that is stopped after some batches leaves the weights of one on those batches alone.
+
+    Also in the midst of a stretch.
+    """
     samples = table(60, 90) if kind == "dense" else pixels(60, 90)
 
     def stop(progress: Progress) -> None:
         if progress.step >= batches:
             raise StopAsyncIteration
 
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 10, "shuffle": False, "threads": threads}
+    options: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "shuffle": False, "threads": threads}
     stopped = make_network(samples, 40, 20, activation="tanh", n_classes=10)
     with pytest.raises(StopAsyncIteration):
         train(
             stopped, samples.X, samples.y, **options, progress=stop,
-            validation=(samples.X[:5], samples.y[:5]), validations_per_epoch=6,
+            validation=(samples.X[:5], samples.y[:5]), validations_per_epoch=60 // batch_size,
         )  # fmt: skip
-    seen = samples._replace(X=samples.X[: 10 * batches], y=samples.y[: 10 * batches])
+    seen = samples._replace(X=samples.X[: batch_size * batches], y=samples.y[: batch_size * batches])
     reference = make_network(samples, 40, 20, activation="tanh", n_classes=10)
     reference_density = np.count_nonzero(samples.X) / samples.X.size
     history = train(reference, seen.X, seen.y, **options)

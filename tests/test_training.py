@@ -189,6 +189,24 @@ def test_divergence_is_told_and_the_last_finite_weights_are_kept(dtype: str, thr
         assert np.isfinite(array).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("row", [28, 42])
+def test_a_divergence_in_a_stretch_keeps_the_steps_before(row: int, threads: int) -> None:
+    """The first mini-batch of a stretch, or one within it; the mini-batches before learn nothing of it."""
+    samples = pixels(60, 90)
+    samples = samples._replace(X=samples.X.astype(np.float32) / 255)
+    network = make_network(samples, 40, activation="identity", mean=0.2, std=0.25)
+    reference = network.copy()
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 4, "shuffle": False, "threads": threads}
+    before = row // 4 * 4
+    train(reference, samples.X[:before], samples.y[:before], **options)
+    samples.X[row] = np.where(samples.X[row] > 0, 3e38, 0)  # overflows when it is standardised
+    with pytest.raises(DivergedError) as caught:
+        train(network, samples.X, samples.y, **options)
+    assert caught.value.step == row // 4 + 1
+    assert same_bits(network, reference)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_that_overflow_in_the_last_step_are_a_divergence(dtype: str) -> None:
     """The loss is taken before the step, so no loss shows it."""

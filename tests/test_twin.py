@@ -90,6 +90,17 @@ def test_weights_kept_aside_for_many_steps(dtype: str) -> None:
     assert_same_as_twin(network, samples, batch_size=4, learning_rate=0.02)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("hidden", [(100,), (40, 9)], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8, 11, 12, 13])
+def test_small_batches_come_in_stretches(batch_size: int, hidden: tuple[int, ...], threads: int, dtype: str) -> None:
+    """The weights of the inputs step once for several mini-batches; of the last stretch and batch little is left."""
+    samples = pixels(201, 100)
+    network = make_network(samples, *hidden, activation="tanh", dtype=dtype)
+    assert_same_as_twin(network, samples, batch_size=batch_size, threads=threads, learning_rate=0.02)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},

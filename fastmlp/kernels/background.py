@@ -128,15 +128,6 @@ def scale_pair(raw, columns, samples, factor, scale, i, a, a_start):
 
 
 @phase
-def scale_block(a, start, rows, scale):
-    """``a = scale * a`` for a block ``[rows][BLOCK]`` at ``start``."""
-    block = VECTORS * lanes_of(a)
-    factor = fill(a, get(scale, 0), 1, VECTORS)
-    for offset in range(start, start + rows * block, block):
-        store(a, offset, 0, multiply(load(a, offset, 0, 1, VECTORS), factor))
-
-
-@phase
 def project(x, n_features, samples, factor, beta, projections):
     """``projections = (x * factor) beta`` for the first ``samples`` samples.
 

@@ -132,7 +132,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
             ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
-        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead)
+        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0)
         gather(layers, options, data, memory, team, piece)
         for i in range(len(layers) - 1):
             forward(layers, i, options, data, memory, team, piece)
@@ -147,7 +147,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
             index = start // options.batch_size
             correct[index] = count_correct(layers, options, data, memory, piece)
             losses[index] = output.cross_entropy(
-                data.labels, data.order, start, samples, layer.outputs, piece.squares, 1.0,
+                data.labels, data.order, start, samples, layer.outputs, 1.0,
                 memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
             )  # fmt: skip
         fetch_add(team.control, DONE, 1)

@@ -168,11 +168,11 @@ def sum_samples(deltas, d_start, rows):
 
 
 @phase
-def transpose_square(source, s_start, out, o_start):
-    """Transpose ``[BLOCK][BLOCK]`` numbers."""
+def transpose_square(source, s_start, rows, out, o_start):
+    """Transpose ``[BLOCK][BLOCK]`` numbers, or at least the first ``rows`` rows of them."""
     block = VECTORS * lanes_of(source)
     lanes = lanes_of(source)
-    for i in range(0, block, lanes):
+    for i in range(0, rows, lanes):
         for j in range(0, block, lanes):
             tile = transpose(load_square(source, s_start + i * block + j, block))
             store(out, o_start + j * block + i, block, tile)

@@ -60,6 +60,8 @@ LAYER = np.dtype(
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
         ("background", np.int64),  # first hidden layer: offset of q and c (see ``background``) where ``Memory`` says
+        ("sums", np.int64),  # offset in the shared memory: products of inputs and weights, a panel (see ``stretch``)
+        ("products", np.int64),  # offset in the shared memory: products of samples, a panel
         ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
@@ -80,10 +82,11 @@ OPTIONS = np.dtype(
         ("apart", np.int64),  # distance of the two pairs of inputs of a quad
         ("batch_size", np.int64),
         ("steps", np.int64),  # mini-batches of an epoch
+        ("stretch", np.int64),  # mini-batches of a stretch, see ``stretch``
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
-        ("period", np.int64),  # steps after which the weights take in what ``background`` keeps aside
+        ("period", np.int64),  # stretches after which the weights take in what ``background`` keeps aside
         ("background_square", np.float64),  # sum of the squares of the standardised background
         ("momentum", np.float64),
         ("l2", np.float64),
@@ -145,6 +148,8 @@ class Layout:
         Samples that are processed at a time.
     training : bool
         Whether there is to be room for what only training needs.
+    stretches : bool
+        Whether there is to be room for stretches of several mini-batches.
 
     Attributes
     ----------
@@ -156,21 +161,30 @@ class Layout:
         ``capacity``, padded to whole blocks.
     columns : int
         Samples that there is room for at each input with a background: 16, 32 or 64.
-    n_parameters, n_shared, n_private, n_raw, n_masks, n_nonzero, n_marks, n_walks : int
-        Lengths of the flat arrays: parameters, memory shared by the threads, own memory of each thread, shared masks
+    n_parameters, n_kept, n_shared, n_private, n_raw, n_masks, n_nonzero, n_marks, n_walks : int
+        Lengths of the flat arrays: parameters, deltas kept, memory shared by the threads, own memory of each thread,
+        shared masks
         of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32),
         and a list of walks over them (uint64).
     useful_threads : int
         More threads than this would own nothing.
     """
 
-    def __init__(self, sizes: tuple[int, ...], dtype: np.dtype[Any], capacity: int, *, training: bool = True) -> None:
-        self.sizes, self.dtype, self.training = sizes, dtype, training
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        dtype: np.dtype[Any],
+        capacity: int,
+        *,
+        training: bool = True,
+        stretches: bool = False,
+    ) -> None:
+        self.sizes, self.dtype, self.training, self.stretches = sizes, dtype, training, stretches
         self.block = block_width(dtype)
         self.rows = round_up(capacity, max(self.block, MARK))
         self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
-        self.n_parameters = self.n_shared = self.n_masks = 0
+        self.n_parameters = self.n_shared = self.n_masks = self.n_kept = 0
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
         self.words, classes = int(self.layers[0]["words"]), int(self.layers[-1]["outputs"])
@@ -210,6 +224,9 @@ class Layout:
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "squares": 2 * int(layer["groups"]),
         }
+        if behind_background and self.stretches:
+            lengths |= {"sums": self.rows * outputs, "products": self.rows * round_up(self.rows, block)}
+            self.n_kept = self.rows * outputs
         if behind_background and not self.training:  # whoever only predicts does not write to the parameters
             lengths["background"] = 2 * outputs
         for name, length in lengths.items():

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.activation import times_derivative
-from fastmlp.kernels.compiler import phase
+from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import CLASS_ROWS
 from fastmlp.kernels.tile import (
     ROWS,
@@ -34,94 +34,169 @@ from fastmlp.kernels.tile import (
 )
 
 
-@phase
-def partial_logits(w, w_start, bias, classes, first, last, a, a_start, squares, capacity, out, out_start):
-    """The part of the logits that comes from some blocks of inputs; the part of the first block has the bias.
+def _partial_logits(vectors):
+    """Make the kernel for ``vectors`` registers of samples at a time."""
 
-    Parameters
-    ----------
-    w : float (flat)
-        Weights ``[blocks][classes][BLOCK]`` at ``w_start``, biases ``[classes]`` at ``bias``.
-    classes : int
-        Classes, a multiple of ``CLASS_ROWS``.
-    first, last : int
-        Range of blocks of inputs.
-    a : float (flat)
-        Inputs, a transposed panel ``[blocks][capacity][BLOCK][BLOCK of samples]`` at ``a_start``.
-    squares, capacity : int
-        Blocks of samples in use, and blocks of samples that the panel has room for.
-    out : float (flat), overwritten
-        ``[squares][classes][BLOCK]`` at ``out_start``.
+    @phase
+    def partial_logits(w, w_start, bias, classes, first, last, a, a_start, samples, capacity, out, out_start):
+        """The part of the logits that comes from some blocks of inputs; the part of the first block has the bias.
+
+        Parameters
+        ----------
+        w : float (flat)
+            Weights ``[blocks][classes][BLOCK]`` at ``w_start``, biases ``[classes]`` at ``bias``.
+        classes : int
+            Classes, a multiple of ``CLASS_ROWS``.
+        first, last : int
+            Range of blocks of inputs.
+        a : float (flat)
+            Inputs, a transposed panel ``[blocks][capacity][BLOCK][BLOCK of samples]`` at ``a_start``.
+        samples, capacity : int
+            Samples in use, and blocks of samples that the panel has room for.
+        out : float (flat), overwritten
+            ``[blocks of samples][classes][BLOCK]`` at ``out_start``.
+        """
+        block = VECTORS * lanes_of(w)
+        for square in range((samples + block - 1) // block):
+            for c in range(0, classes, CLASS_ROWS):
+                tile = zeros(w, CLASS_ROWS, vectors)
+                if first == 0:
+                    tile = multiply_add_rows(tile, w, bias + c, fill(w, 1.0, CLASS_ROWS, vectors))
+                for k in range(first, last):
+                    w_offset = w_start + (k * classes + c) * block
+                    a_offset = a_start + (k * capacity + square) * block * block
+                    for i in range(block):
+                        tile = multiply_add(tile, w, w_offset + i, block, a, a_offset + i * block)
+                store(out, out_start + (square * classes + c) * block, block, tile)
+
+    return partial_logits
+
+
+def _softmax(vectors):
+    """Make the kernel for ``vectors`` registers of samples at a time."""
+
+    @phase
+    def softmax(
+        partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
+        logits, l_start, deltas, d_start, log_sums, s_start,
+    ):  # fmt: skip
+        """Softmax of the logits, stable for any finite logits: the largest is subtracted first.
+
+        Parameters
+        ----------
+        partial : float (flat)
+            Parts of the logits: ``groups`` arrays from ``partial_logits`` from ``p_start``, ``p_stride`` apart.
+        classes, n_classes : int
+            Classes with and without padding.
+        samples : int
+            Samples in use.
+        scale : float
+            The probabilities are multiplied by this.
+        logits, deltas : float (flat), overwritten
+            Logits and scaled probabilities, ``[blocks of samples][classes][BLOCK]``; padded classes are 0 in
+            ``deltas``.
+        log_sums : float (flat), overwritten
+            log(sum(exp(logits))) of each sample.
+        """
+        block = VECTORS * lanes_of(partial)
+        for square in range((samples + block - 1) // block):
+            largest = zeros(partial, 1, vectors)
+            for c in range(n_classes):
+                offset = (square * classes + c) * block
+                tile = load(partial, p_start + offset, 0, 1, vectors)
+                for group in range(1, groups):
+                    tile = add(tile, load(partial, p_start + group * p_stride + offset, 0, 1, vectors))
+                store(logits, l_start + offset, 0, tile)
+                largest = tile if c == 0 else maximum(largest, tile)
+            total = zeros(partial, 1, vectors)
+            for c in range(n_classes):
+                offset = (square * classes + c) * block
+                tile = exponential(subtract(load(logits, l_start + offset, 0, 1, vectors), largest))
+                store(deltas, d_start + offset, 0, tile)
+                total = add(total, tile)
+            store(log_sums, s_start + square * block, 0, add(logarithm(total), largest))
+            share = divide(fill(partial, scale, 1, vectors), total)
+            for c in range(n_classes):
+                offset = d_start + (square * classes + c) * block
+                store(deltas, offset, 0, multiply(load(deltas, offset, 0, 1, vectors), share))
+            for c in range(n_classes, classes):
+                store(deltas, d_start + (square * classes + c) * block, 0, zeros(deltas, 1, vectors))
+
+    return softmax
+
+
+def _step_bias(vectors):
+    """Make the kernel for ``vectors`` registers of samples at a time."""
+
+    @phase
+    def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias):
+        """One step for the biases: the deltas of each class summed over the samples, then the update rule.
+
+        ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.
+        """
+        block = VECTORS * lanes_of(w)
+        for start in range(0, classes, block):
+            store(scratch, s_start, 0, zeros(scratch, 1, VECTORS))
+            for c in range(start, min(start + block, classes)):
+                tile = zeros(w, 1, vectors)
+                for square in range((samples + block - 1) // block):
+                    tile = add(tile, load(deltas, d_start + (square * classes + c) * block, 0, 1, vectors))
+                scratch[s_start + c - start] = sum_elements(tile)
+            total = load(scratch, s_start, 0, 1, VECTORS)
+            optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)
+
+    return step_bias
+
+
+_narrow_logits, _wide_logits = _partial_logits(1), _partial_logits(VECTORS)
+_narrow_softmax, _wide_softmax = _softmax(1), _softmax(VECTORS)
+_narrow_step_bias, _wide_step_bias = _step_bias(1), _step_bias(VECTORS)
+
+
+@kernel
+def narrow(array, samples):
+    """Whether one register of samples is enough: for them, and for as many as their rows are padded to.
+
+    At 784-64-10 and batch 4 a mini-batch takes 10 % less time than with whole blocks.
     """
-    block = VECTORS * lanes_of(w)
-    for square in range(squares):
-        for c in range(0, classes, CLASS_ROWS):
-            tile = zeros(w, CLASS_ROWS, VECTORS)
-            if first == 0:
-                tile = multiply_add_rows(tile, w, bias + c, fill(w, 1.0, CLASS_ROWS, VECTORS))
-            for k in range(first, last):
-                w_offset = w_start + (k * classes + c) * block
-                a_offset = a_start + (k * capacity + square) * block * block
-                for i in range(block):
-                    tile = multiply_add(tile, w, w_offset + i, block, a, a_offset + i * block)
-            store(out, out_start + (square * classes + c) * block, block, tile)
+    return samples <= lanes_of(array) and lanes_of(array) >= ROWS
 
 
-@phase
+@kernel
+def partial_logits(w, w_start, bias, classes, first, last, a, a_start, samples, capacity, out, out_start):
+    """As above, for any number of samples."""
+    if narrow(w, samples):
+        _narrow_logits(w, w_start, bias, classes, first, last, a, a_start, samples, capacity, out, out_start)
+    else:
+        _wide_logits(w, w_start, bias, classes, first, last, a, a_start, samples, capacity, out, out_start)
+
+
+@kernel
 def softmax(
-    partial,
-    p_start,
-    groups,
-    p_stride,
-    classes,
-    n_classes,
-    squares,
-    scale,
-    logits,
-    l_start,
-    deltas,
-    d_start,
-    log_sums,
-    s_start,
-):
-    """Softmax of the logits, stable for any finite logits: the largest is subtracted first.
+    partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
+    logits, l_start, deltas, d_start, log_sums, s_start,
+):  # fmt: skip
+    """As above, for any number of samples."""
+    arguments = (
+        partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
+        logits, l_start, deltas, d_start, log_sums, s_start,
+    )  # fmt: skip
+    if narrow(partial, samples):
+        _narrow_softmax(*arguments)
+    else:
+        _wide_softmax(*arguments)
 
-    Parameters
-    ----------
-    partial : float (flat)
-        Parts of the logits: ``groups`` arrays ``[squares][classes][BLOCK]`` from ``p_start``, ``p_stride`` apart.
-    classes, n_classes : int
-        Classes with and without padding.
-    scale : float
-        The probabilities are multiplied by this.
-    logits, deltas : float (flat), overwritten
-        Logits and scaled probabilities, ``[squares][classes][BLOCK]``; padded classes are 0 in ``deltas``.
-    log_sums : float (flat), overwritten
-        log(sum(exp(logits))) of each sample.
-    """
-    block = VECTORS * lanes_of(partial)
-    for square in range(squares):
-        largest = zeros(partial, 1, VECTORS)
-        for c in range(n_classes):
-            offset = (square * classes + c) * block
-            tile = load(partial, p_start + offset, 0, 1, VECTORS)
-            for group in range(1, groups):
-                tile = add(tile, load(partial, p_start + group * p_stride + offset, 0, 1, VECTORS))
-            store(logits, l_start + offset, 0, tile)
-            largest = tile if c == 0 else maximum(largest, tile)
-        total = zeros(partial, 1, VECTORS)
-        for c in range(n_classes):
-            offset = (square * classes + c) * block
-            tile = exponential(subtract(load(logits, l_start + offset, 0, 1, VECTORS), largest))
-            store(deltas, d_start + offset, 0, tile)
-            total = add(total, tile)
-        store(log_sums, s_start + square * block, 0, add(logarithm(total), largest))
-        share = divide(fill(partial, scale, 1, VECTORS), total)
-        for c in range(n_classes):
-            offset = d_start + (square * classes + c) * block
-            store(deltas, offset, 0, multiply(load(deltas, offset, 0, 1, VECTORS), share))
-        for c in range(n_classes, classes):
-            store(deltas, d_start + (square * classes + c) * block, 0, zeros(deltas, 1, VECTORS))
+
+@kernel
+def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias):
+    """As above, for any number of samples."""
+    arguments = (
+        rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias
+    )  # fmt: skip
+    if narrow(w, samples):
+        _narrow_step_bias(*arguments)
+    else:
+        _wide_step_bias(*arguments)
 
 
 @phase
@@ -131,7 +206,6 @@ def cross_entropy(
     first,
     samples,
     classes,
-    squares,
     scale,
     logits,
     l_start,
@@ -148,10 +222,10 @@ def cross_entropy(
         Class of every sample of the data set, below the number of classes.
     order, first, samples
         The samples are ``order[first : first + samples]``.
-    classes, squares, scale, logits, log_sums
+    classes, scale, logits, log_sums
         As in ``softmax``.
     deltas : float (flat), overwritten
-        scale * probabilities on entry; samples after the last are set to 0.
+        scale * probabilities on entry; samples after the last that are looked at are set to 0.
     """
     block = VECTORS * lanes_of(logits)
     loss = 0.0
@@ -160,7 +234,8 @@ def cross_entropy(
         offset = (square * classes + np.int64(labels[order[first + row]])) * block + column
         deltas[d_start + offset] -= scale
         loss += np.float64(log_sums[s_start + row]) - np.float64(logits[l_start + offset])
-    for row in range(samples, squares * block):
+    padded = lanes_of(logits) if narrow(logits, samples) else (samples + block - 1) // block * block
+    for row in range(samples, padded):
         for c in range(classes):
             deltas[d_start + (row // block * classes + c) * block + row % block] = 0
     return loss
@@ -219,21 +294,3 @@ def weight_step(
             d_offset = d_start + (row // block * classes + c) * block + row % block
             tile = multiply_add(tile, deltas, d_offset, block, a, a_start + row * block)
         optimizer.end(rule, last, tile, w, v, sums, offset, 0, momentum, shrink)
-
-
-@phase
-def step_bias(rule, first, last, momentum, deltas, d_start, classes, squares, scratch, s_start, w, v, sums, bias):
-    """One step for the biases: the deltas of each class summed over the samples, then the update rule.
-
-    ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.
-    """
-    block = VECTORS * lanes_of(w)
-    for start in range(0, classes, block):
-        store(scratch, s_start, 0, zeros(scratch, 1, VECTORS))
-        for c in range(start, min(start + block, classes)):
-            tile = zeros(w, 1, VECTORS)
-            for square in range(squares):
-                tile = add(tile, load(deltas, d_start + (square * classes + c) * block, 0, 1, VECTORS))
-            scratch[s_start + c - start] = sum_elements(tile)
-        total = load(scratch, s_start, 0, 1, VECTORS)
-        optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output, sparse, walks
+from fastmlp.kernels import background, dense, output, sparse, stretch, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import WIDE, WORD
@@ -39,6 +39,7 @@ class Memory(NamedTuple):
     background: NDArray[Any]  # where q and c of the first hidden layer are: the parameters; shared, to predict
     velocities: NDArray[Any]
     sums: NDArray[Any]
+    kept: NDArray[Any]  # deltas of a stretch that is not over, see ``stretch``: part of the state, as the parameters
     shared: NDArray[Any]
     masks: NDArray[Any]
     own: NDArray[Any]
@@ -71,6 +72,7 @@ class Piece(NamedTuple):
     first: bool
     last: bool
     ahead: int  # position in the order of what this thread gathers next
+    row: int  # samples before it in its stretch, see ``stretch``
 
 
 @kernel
@@ -153,24 +155,45 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
         )  # fmt: skip
 
 
+@kernel
+def sums_start(layer, options, piece, block):
+    """Where the products of inputs and weights begin: where the activations will be, or a place for a whole stretch."""
+    return activations(layer, options, piece, block) if options.stretch == 1 else layer.sums + piece.row * block
+
+
 @phase
-def forward_inputs(layers, options, data, memory, piece, first, last):
-    """Pre-activations of some blocks of the first hidden layer, from inputs with a background."""
+def forward_inputs(layers, options, data, memory, team, piece):
+    """Products of inputs with a background and the weights of the blocks that this thread owns."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
-    q_start = layer.background + first * block
+    first, last = owned_blocks(layer.outputs, layer, team)
     # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
     keep = np.int64(len(memory.pairs) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
     sparse.forward_inputs(
-        last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
-        piece.samples, piece.rows,
-        memory.quads, layer.words * WORD, memory.parameters, layer.weights + first * weights, weights,
-        memory.parameters, layer.bias + first * block, memory.own, projections_start(layers, options),
+        last - first, memory.raw, data.factor, data.scale, False, memory.own, a_start, options.columns, keep,
+        piece.samples, 0, piece.rows, memory.quads, layer.words * WORD,
+        memory.parameters, layer.weights + first * weights, block, weights,
+        memory.shared, sums_start(layer, options, piece, block) + first * panel, panel,
+    )  # fmt: skip
+
+
+@phase
+def complete_inputs(layers, options, data, memory, piece, b):
+    """Pre-activations of a block of the first hidden layer, from ``forward_inputs``."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    panel = b * options.capacity * block
+    q_start = layer.background + b * block
+    stretch.complete(
+        data.scale, memory.shared, sums_start(layer, options, piece, block) + panel,
+        memory.shared, layer.products, options.capacity, piece.row, piece.samples, piece.rows,
+        memory.kept, panel,
+        memory.parameters, layer.bias + b * block, memory.own, projections_start(layers, options) + piece.row,
         memory.background, q_start, q_start + layer.outputs * block,
-        memory.shared, activations(layer, options, piece, block) + first * panel, panel,
+        memory.shared, activations(layer, options, piece, block) + panel,
     )  # fmt: skip
 
 
@@ -197,7 +220,10 @@ def forward(layers, i, options, data, memory, team, piece):
     z_start = activations(layer, options, piece, block)
     if skips_zeros(layers, i, options, memory):
         if i == 0:
-            forward_inputs(layers, options, data, memory, piece, first, last)
+            if options.stretch == 1:
+                forward_inputs(layers, options, data, memory, team, piece)
+            for b in range(first, last):
+                complete_inputs(layers, options, data, memory, piece, b)
         else:
             a_start = activations(layers[i - 1], options, piece, block)
             forward_rectified(layer, options, memory, piece, first, last, a_start)
@@ -231,17 +257,18 @@ def forward_output(layers, options, memory, team, piece):
         target = layer.transposed + b * capacity * block
         for square in range(piece.squares):
             offset = b * capacity * block + square * block * block
+            rows = min(block, piece.samples - square * block)
             if len(layers) > 1:
                 source = activations(layers[len(layers) - 2], options, piece, block) + offset
-                dense.transpose_square(memory.shared, source, memory.shared, target + square * block * block)
+                dense.transpose_square(memory.shared, source, rows, memory.shared, target + square * block * block)
             else:
-                dense.transpose_square(memory.own, offset, memory.shared, target + square * block * block)
+                dense.transpose_square(memory.own, offset, rows, memory.shared, target + square * block * block)
     first, last = owned_groups(layer, team)
     for group in range(first, last):
         output.partial_logits(
             memory.parameters, layer.weights, layer.bias, layer.outputs,
             share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
-            memory.shared, layer.transposed, piece.squares, squares,
+            memory.shared, layer.transposed, piece.samples, squares,
             memory.shared, partial_sums(layer, capacity * layer.outputs, piece, group),
         )  # fmt: skip
 
@@ -297,5 +324,5 @@ def probabilities(layers, options, memory, piece, scale):
     logits = logits_start(options)
     output.softmax(
         memory.shared, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
-        piece.squares, scale, memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
+        piece.samples, scale, memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
     )  # fmt: skip

@@ -22,8 +22,6 @@ from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     VECTORS,
     accumulate_rows,
-    add,
-    add_scaled,
     get,
     lanes_of,
     load_blocks,
@@ -138,10 +136,10 @@ def _forward_inputs(blocks):
 
     @phase
     def forward_quads(
-        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride,
-        w, w_start, w_gap, bias, b_start, projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+        raw, factor, scale, scaled, a, a_start, columns, keep, samples, first_row, rows, walks, stride,
+        w, w_start, w_width, w_gap, z, z_start, z_gap,
     ):  # fmt: skip
-        """``z = scale a W + (bias + q + p c)`` for some blocks of outputs, walking over the samples of each input.
+        """``z = a W`` for some blocks of outputs, walking over the samples of each input.
 
         The weights of a few inputs are in registers while the samples pass that are not zero there. Neighbouring pixels
         are zero together more often than pixels of different samples. The inputs of the next walk are scaled meanwhile:
@@ -158,28 +156,29 @@ def _forward_inputs(blocks):
             ``[8][columns]``, used again and again, which takes 3 % less time for an evaluation.
         keep : int
             1 if they are, else 0.
-        w, w_start, w_gap, bias, b_start, z, z_start, z_gap
+        first_row, rows : int
+            Fill the rows ``first_row .. rows - 1`` of ``z``; those after the samples become 0.
+        w, w_start, w_width, w_gap
+            Blocks of weights at ``w_start`` and then every ``w_gap``; the weights of an input are ``w_width`` behind
+            those of the one before.
+        z, z_start, z_gap
             As in ``forward_tiles``.
-        rows : int
-            Rows of ``z`` to fill; those after the samples become what an empty sample gives.
         walks, stride
             From ``list_inputs``.
-        projections, background : float (flat)
-            p, ``[rows]`` at ``p_start``; q and c, ``[blocks * BLOCK]`` at ``q_start`` and ``c_start``; see
-            ``background``.
         """
         block = VECTORS * lanes_of(z)
-        for row in range(rows):
+        for row in range(first_row, rows):
             store_blocks(z, z_start + row * block, 0, z_gap, zeros(z, 1, vectors))
+        wanted = ~np.uint64(0) >> np.uint64(64 - rows) & ~np.uint64(0) << np.uint64(first_row)
         count = walk_count(walks)
         n_scaled = 0 if scaled else count
         if n_scaled > 0:
             _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, 0), 0)
         for k in range(count):
-            quad, bits = get(walks, k), get(walks, stride + k)
+            quad, bits = get(walks, k), get(walks, stride + k) & wanted
             i, j = pairs_of(quad)
-            first = load_blocks(w, w_start + i * block, block, w_gap, PAIR, blocks)
-            second = load_blocks(w, w_start + j * block, block, w_gap, PAIR, blocks)
+            first = load_blocks(w, w_start + i * w_width, w_width, w_gap, PAIR, blocks)
+            second = load_blocks(w, w_start + j * w_width, w_width, w_gap, PAIR, blocks)
             if k + 1 < n_scaled:
                 _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, k + 1), k + 1)
             i, j = _places(a_start, columns, keep, quad, k)
@@ -191,13 +190,6 @@ def _forward_inputs(blocks):
                 tile = accumulate_rows(tile, a, i + row, columns, first)
                 tile = accumulate_rows(tile, a, j + row, columns, second)
                 store_blocks(z, target, 0, z_gap, tile)
-        constant = load_blocks(bias, b_start, 0, block, 1, blocks)
-        constant = add(constant, load_blocks(background, q_start, 0, block, 1, blocks))
-        for row in range(rows):
-            target = z_start + row * block
-            tile = multiply_add_blocks(constant, projections, p_start + row, 1, background, c_start, block)
-            tile = add_scaled(tile, get(scale, 0), load_blocks(z, target, 0, z_gap, 1, blocks))
-            store_blocks(z, target, 0, z_gap, tile)
 
     return forward_quads
 
@@ -207,22 +199,19 @@ _inputs_one, _inputs_two = _forward_inputs(1), _forward_inputs(2)
 
 @phase
 def forward_inputs(
-    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride,
-    w, w_start, w_gap, bias, b_start, projections, p_start, background, q_start, c_start, z, z_start, z_gap,
+    n_blocks, raw, factor, scale, scaled, a, a_start, columns, keep, samples, first_row, rows, quads, stride,
+    w, w_start, w_width, w_gap, z, z_start, z_gap,
 ):  # fmt: skip
-    """``z = scale a W + (bias + q + p c)`` for any number of blocks of outputs, otherwise as above.
+    """``z = a W`` for any number of blocks of outputs, otherwise as above.
 
     Stores set the pace, and quads store once for four multiply-adds: against pairs of inputs they take 6 % less time
     for a whole mini-batch at 784-128-10 and 2 % at 784-512-10 on two threads, although they multiply more zeros.
     """
-    block = VECTORS * lanes_of(z)
     b = 0
     while b < n_blocks:
         arguments = (
-            raw, factor, scale, keep * b > 0, a, a_start, columns, keep, samples, rows, quads, stride,
-            w, w_start + b * w_gap, w_gap,
-            bias, b_start + b * block, projections, p_start, background, q_start + b * block, c_start + b * block,
-            z, z_start + b * z_gap, z_gap,
+            raw, factor, scale, scaled or keep * b > 0, a, a_start, columns, keep, samples, first_row, rows,
+            quads, stride, w, w_start + b * w_gap, w_width, w_gap, z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 2:
             _inputs_two(*arguments)

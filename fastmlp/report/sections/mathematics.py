@@ -58,7 +58,14 @@ BATCH = (
         "x = β + s, where s is 0 for them, the product with β is the same for all images. Later layers skip, where "
         "it pays, units that a ReLU has set to 0.",
         ("Z = X W + b", "A = f ( Z )", "X W + b = S W + ( beta W + b )"),
-        ("dense.forward", "sparse.forward_inputs", "sparse.forward", "background.project", "activation.activate"),
+        (
+            "dense.forward",
+            "sparse.forward_inputs",
+            "stretch.complete",
+            "sparse.forward",
+            "background.project",
+            "activation.activate",
+        ),
     ),
     Equation(
         "Logits, softmax and the mean cross-entropy of the B images n. Y has the labels as rows: 1 for the class of "
@@ -77,7 +84,12 @@ BATCH = (
         "Back to the last hidden layer, and from each hidden layer to the one below; f′ is computed from the "
         "activation itself, and ⊙ multiplies element by element.",
         ("Delta_j = f ' ( Z_j ) odot ( Delta_k W_{j k}^T )",),
-        ("output.input_gradient", "batch.propagate_parts", "batch.collect_parts", "activation.times_derivative"),
+        (
+            "output.input_gradient",
+            "backpropagation.propagate_parts",
+            "backpropagation.collect_parts",
+            "activation.times_derivative",
+        ),
     ),
     Equation(
         "The step of a hidden layer's weights (I×J), from its inputs X (B×I) and Δ of the hidden layer (B×J). "
