@@ -70,12 +70,14 @@ def test_threads_do_not_matter_for_any_batches(hidden: tuple[int, ...], options:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("hidden", [(200,), (64, 64, 64)], ids=str)
-def test_twenty_repeats_give_the_same_bits(hidden: tuple[int, ...], dtype: str) -> None:
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_twenty_repeats_give_the_same_bits(batch_size: int, hidden: tuple[int, ...], dtype: str) -> None:
     """A race would not show in every run."""
     samples = pixels(300, 100)
-    reference = trained(samples, hidden, dtype, epochs=3)
+    options = {"epochs": 3, "batch_size": batch_size, "learning_rate": 0.02}
+    reference = trained(samples, hidden, dtype, **options)
     for repeat in range(20):
-        assert same_bits(trained(samples, hidden, dtype, epochs=3, threads=2 + repeat % 3), reference), repeat
+        assert same_bits(trained(samples, hidden, dtype, threads=2 + repeat % 3, **options), reference), repeat
 
 
 @pytest.mark.nightly

@@ -15,10 +15,11 @@ from bench.workload import Workload
 TARGET = 0.98
 SEEDS = 10
 
-# Mean test accuracy over ten seeds: 98.05 % after 5 epochs, as with 784-256-10, batch 32, rate 0.15 after 4
-# (98.1 %), which takes longer; narrower networks need 8 epochs and more.
-RECIPE = Workload((784, 128, 10), 16, learning_rate=0.1, schedule="linear", n_train=60_000)
-LENGTHS = (1, 2, 3, 4, 5, 6)  # epochs; each is a whole recipe with its own schedule
+# Mean test accuracy over ten seeds: 98.1 % after 3 epochs, and every seed above 98.0 %. 784-128-10 is as far after 4 at
+# batch 8, rate 0.07 (98.07 %, in 0.8 times the seconds; JAX needs 8.5 times ours there, 12 times here), and after 5 at
+# batch 16, rate 0.1.
+RECIPE = Workload((784, 192, 10), 4, learning_rate=0.03, schedule="linear", n_train=60_000)
+LENGTHS = (1, 2, 3, 4)  # epochs; each is a whole recipe with its own schedule
 
 # name -> how many of the seeds; the slower are there for the picture, and take fewer
 NAMES = {"fastmlp-all": SEEDS, "jax-all": SEEDS, "pytorch-all": 2}

@@ -33,7 +33,7 @@ from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather
-from fastmlp.kernels.team import arrive, wait
+from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
 
 # Phases of a mini-batch whose time is measured.
@@ -48,10 +48,10 @@ CONTROL_WORDS = 48
 
 
 @kernel
-def whole_stretch(start, samples, options, memory):
+def whole_stretch(start, samples, memory):
     """All mini-batches of a stretch, as one piece."""
     block = VECTORS * lanes_of(memory.own)
-    rows = min(samples + ROWS - 1, options.capacity)  # at least what the last one's are padded to
+    rows = (samples + ROWS - 1) // ROWS * ROWS
     return Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, start + samples, 0)
 
 
@@ -60,11 +60,17 @@ def begin_stretch(layers, options, data, memory, team, piece):
     """All products of a stretch with the weights as they are, and those of its samples with each other."""
     layer = layers[0]
     forward_inputs(layers, options, data, memory, team, piece)
-    stretch.multiply_samples(
-        memory.raw, data.factor, data.scale, memory.own, 0, options.columns, piece.samples, options.batch_size,
-        piece.rows, memory.quads, layer.words * WORD, team.thread, team.threads,
-        memory.shared, layer.products, options.capacity,
-    )  # fmt: skip
+    block = VECTORS * lanes_of(memory.own)
+    for b in range(piece.squares):
+        # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
+        begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
+        first = begin + share(end - begin, team.threads, team.thread)
+        last = begin + share(end - begin, team.threads, team.thread + 1)
+        for k in range(b + 1 if first < last else 0):
+            stretch.multiply_samples(
+                memory.own, 0, options.columns, first, last, k, memory.quads, layer.words * WORD,
+                memory.shared, layer.products + k * options.capacity * block,
+            )  # fmt: skip
 
 
 @kernel
@@ -114,7 +120,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     options = options_record[0]
     barriers, number = 0, 0
     clear_biases(layers, options, memory)
-    whole, pending = whole_stretch(0, 0, options, memory), 0
+    whole, pending = whole_stretch(0, 0, memory), 0
     since = clock()
     step = first_step
     while step < last_step:
@@ -133,7 +139,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if options.stretch > 1 and (position == 0 or step == first_step):
             steps = min(options.stretch, options.steps - step_of_epoch + position)
             samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
-            whole = whole_stretch(begin - before, samples, options, memory)
+            whole = whole_stretch(begin - before, samples, memory)
             gather(layers, options, data, memory, team, whole)
             since = lap(times, team, GATHER, since)
             begin_stretch(layers, options, data, memory, team, whole)
@@ -222,7 +228,7 @@ def settle_parameters(layers, options_record, data, memory, team):
     mode = flush_subnormals()
     options = options_record[0]
     if team.control[PENDING] > 0:
-        done = whole_stretch(team.control[BEGIN], team.control[PENDING], options, memory)
+        done = whole_stretch(team.control[BEGIN], team.control[PENDING], memory)
         gather(layers, options, data, memory, team, done)
         forward_inputs(layers, options, data, memory, team, done)  # scales them
         step_inputs(layers, options, memory, team, done, 0.0)

@@ -173,9 +173,9 @@ def forward_inputs(layers, options, data, memory, team, piece):
     keep = np.int64(len(memory.pairs) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
     sparse.forward_inputs(
-        last - first, memory.raw, data.factor, data.scale, False, memory.own, a_start, options.columns, keep,
-        piece.samples, 0, piece.rows, memory.quads, layer.words * WORD,
-        memory.parameters, layer.weights + first * weights, block, weights,
+        last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
+        piece.samples, piece.rows, memory.quads, layer.words * WORD,
+        memory.parameters, layer.weights + first * weights, weights,
         memory.shared, sums_start(layer, options, piece, block) + first * panel, panel,
     )  # fmt: skip
 

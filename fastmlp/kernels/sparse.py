@@ -136,8 +136,8 @@ def _forward_inputs(blocks):
 
     @phase
     def forward_quads(
-        raw, factor, scale, scaled, a, a_start, columns, keep, samples, first_row, rows, walks, stride,
-        w, w_start, w_width, w_gap, z, z_start, z_gap,
+        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride,
+        w, w_start, w_gap, z, z_start, z_gap,
     ):  # fmt: skip
         """``z = a W`` for some blocks of outputs, walking over the samples of each input.
 
@@ -156,29 +156,25 @@ def _forward_inputs(blocks):
             ``[8][columns]``, used again and again, which takes 3 % less time for an evaluation.
         keep : int
             1 if they are, else 0.
-        first_row, rows : int
-            Fill the rows ``first_row .. rows - 1`` of ``z``; those after the samples become 0.
-        w, w_start, w_width, w_gap
-            Blocks of weights at ``w_start`` and then every ``w_gap``; the weights of an input are ``w_width`` behind
-            those of the one before.
-        z, z_start, z_gap
+        rows : int
+            Rows of ``z`` to fill; those after the samples become 0.
+        w, w_start, w_gap, z, z_start, z_gap
             As in ``forward_tiles``.
         walks, stride
             From ``list_inputs``.
         """
         block = VECTORS * lanes_of(z)
-        for row in range(first_row, rows):
+        for row in range(rows):
             store_blocks(z, z_start + row * block, 0, z_gap, zeros(z, 1, vectors))
-        wanted = ~np.uint64(0) >> np.uint64(64 - rows) & ~np.uint64(0) << np.uint64(first_row)
         count = walk_count(walks)
         n_scaled = 0 if scaled else count
         if n_scaled > 0:
             _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, 0), 0)
         for k in range(count):
-            quad, bits = get(walks, k), get(walks, stride + k) & wanted
+            quad, bits = get(walks, k), get(walks, stride + k)
             i, j = pairs_of(quad)
-            first = load_blocks(w, w_start + i * w_width, w_width, w_gap, PAIR, blocks)
-            second = load_blocks(w, w_start + j * w_width, w_width, w_gap, PAIR, blocks)
+            first = load_blocks(w, w_start + i * block, block, w_gap, PAIR, blocks)
+            second = load_blocks(w, w_start + j * block, block, w_gap, PAIR, blocks)
             if k + 1 < n_scaled:
                 _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, k + 1), k + 1)
             i, j = _places(a_start, columns, keep, quad, k)
@@ -199,8 +195,8 @@ _inputs_one, _inputs_two = _forward_inputs(1), _forward_inputs(2)
 
 @phase
 def forward_inputs(
-    n_blocks, raw, factor, scale, scaled, a, a_start, columns, keep, samples, first_row, rows, quads, stride,
-    w, w_start, w_width, w_gap, z, z_start, z_gap,
+    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride,
+    w, w_start, w_gap, z, z_start, z_gap,
 ):  # fmt: skip
     """``z = a W`` for any number of blocks of outputs, otherwise as above.
 
@@ -210,8 +206,8 @@ def forward_inputs(
     b = 0
     while b < n_blocks:
         arguments = (
-            raw, factor, scale, scaled or keep * b > 0, a, a_start, columns, keep, samples, first_row, rows,
-            quads, stride, w, w_start + b * w_gap, w_width, w_gap, z, z_start + b * z_gap, z_gap,
+            raw, factor, scale, keep * b > 0, a, a_start, columns, keep, samples, rows, quads, stride,
+            w, w_start + b * w_gap, w_gap, z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 2:
             _inputs_two(*arguments)

@@ -18,12 +18,14 @@ mini-batches are large, a stretch is one mini-batch.
 
 from __future__ import annotations
 
-from fastmlp.kernels import sparse
+import numpy as np
+
 from fastmlp.kernels.compiler import phase
-from fastmlp.kernels.team import share
+from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
+    accumulate_rows,
     add,
     add_scaled,
     fill,
@@ -35,39 +37,42 @@ from fastmlp.kernels.tile import (
     store,
     zeros,
 )
+from fastmlp.kernels.walks import PAIR, pairs_of, walk_count
 
 
 @phase
-def multiply_samples(
-    raw, factor, scale, a, a_start, columns, samples, first, rows, quads, stride, thread, threads,
-    out, out_start, capacity,
-):  # fmt: skip
-    """``out = a^T a`` left of the diagonal, for this thread's share of the rows.
+def multiply_samples(a, a_start, columns, first_row, last_row, b, quads, stride, out, out_start):
+    """``out = a^T a`` for some rows of one block of columns, walking over the samples of each input.
 
     Parameters
     ----------
-    raw, factor, scale, columns, samples
-        See ``background.scale_pair``; not used, as ``a`` is scaled.
     a : float (flat)
         ``[inputs][columns]`` at ``a_start``, from ``sparse.forward_inputs``.
-    first, rows : int
-        Fill the rows ``first .. rows - 1``.
+    first_row, last_row : int
+        Rows to fill, at least one.
+    b : int
+        Number of the block of columns.
     quads, stride
         From ``walks.list_inputs``.
     out : float (flat), overwritten
-        A panel ``[blocks of samples][capacity][BLOCK]`` at ``out_start``. Each row is filled up to the end of the block
-        that the diagonal passes.
+        The block ``[rows][BLOCK]`` at ``out_start``.
     """
     block = VECTORS * lanes_of(a)
-    for b in range((rows + block - 1) // block):
-        begin = max(b * block, first)
-        count = min((b + 1) * block, rows) - begin
-        first_row, last_row = begin + share(count, threads, thread), begin + share(count, threads, thread + 1)
-        if first_row < last_row:
-            sparse.forward_inputs(
-                b + 1, raw, factor, scale, True, a, a_start, columns, 1, samples, first_row, last_row,
-                quads, stride, a, a_start, columns, block, out, out_start, capacity * block,
-            )  # fmt: skip
+    for row in range(first_row, last_row):
+        store(out, out_start + row * block, 0, zeros(out, 1, VECTORS))
+    wanted = ~np.uint64(0) >> np.uint64(64 - last_row) & ~np.uint64(0) << np.uint64(first_row)
+    for k in range(walk_count(quads)):
+        i, j = pairs_of(get(quads, k))
+        i, j = a_start + i * columns, a_start + j * columns
+        first = load(a, i + b * block, columns, PAIR, VECTORS)
+        second = load(a, j + b * block, columns, PAIR, VECTORS)
+        bits = get(quads, stride + k) & wanted
+        while bits != 0:
+            row = count_trailing_zeros(bits)
+            bits &= bits - np.uint64(1)
+            target = out_start + row * block
+            tile = accumulate_rows(load(out, target, 0, 1, VECTORS), a, i + row, columns, first)
+            store(out, target, 0, accumulate_rows(tile, a, j + row, columns, second))
 
 
 @phase
@@ -98,15 +103,20 @@ def complete(
         ``[rows][BLOCK]`` at ``out_start``.
     """
     block = VECTORS * lanes_of(out)
-    constant = add(load(bias, b_start, 0, ROWS, VECTORS), load(background, q_start, 0, ROWS, VECTORS))
-    for r in range(0, rows, ROWS):
-        tile = load(z, z_start + r * block, block, ROWS, VECTORS)
-        for first in range(0, row, block):
-            offset = r_start + (first // block * capacity + row + r) * block
-            for j in range(min(block, row - first)):
-                tile = multiply_add(tile, products, offset + j, block, deltas, d_start + (first + j) * block)
+    if row > 0:
+        for r in range(0, rows, ROWS):
+            tile = load(z, z_start + r * block, block, ROWS, VECTORS)
+            for first in range(0, row, block):
+                offset = r_start + (first // block * capacity + row + r) * block
+                for j in range(min(block, row - first)):
+                    tile = multiply_add(tile, products, offset + j, block, deltas, d_start + (first + j) * block)
+            store(out, out_start + r * block, block, tile)
+        z, z_start = out, out_start
+    constant = add(load(bias, b_start, 0, 1, VECTORS), load(background, q_start, 0, 1, VECTORS))
+    for r in range(samples):
         total = multiply_add(constant, projections, p_start + r, 1, background, c_start)
-        store(out, out_start + r * block, block, add_scaled(total, get(scale, 0), tile))
+        total = add_scaled(total, get(scale, 0), load(z, z_start + r * block, 0, 1, VECTORS))
+        store(out, out_start + r * block, 0, total)
     for r in range(samples, rows):
         store(out, out_start + r * block, 0, zeros(out, 1, VECTORS))
 
