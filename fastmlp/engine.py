@@ -5,6 +5,7 @@ Nothing above this file knows how numbers are laid out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from fastmlp.kernels import batch, bulk, optimizer
 from fastmlp.kernels.activation import ACTIVATIONS
+from fastmlp.kernels.idle import LONGEST
 from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros, quad_distance, round_up
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 from fastmlp.kernels.tile import ROWS
+from fastmlp.kernels.walks import PAIR
 from fastmlp.workers import run_apart
 
 # Samples that a thread predicts at a time: what is gathered of them stays in the second-level cache. Measured at
@@ -28,7 +31,7 @@ PREDICT_ROWS = 64
 # So many multiply-adds, but at most so many steps, go by before weights take in what their background is due. It costs
 # as much as reading and writing them once: at most 1 % of that many steps.
 _PERIOD_WORK = 1 << 30
-_LONGEST_PERIOD = 64
+_LONGEST_PERIOD = LONGEST
 
 # Mini-batches of at most so many samples come in stretches, of at most so many rows. Measured on two threads, against
 # one by one: 784-64-10, 784-128-10 and 784-256-10 train 1.4, 1.6 and 1.5 times as fast at batch 4, 1.16 to 1.25 times
@@ -126,6 +129,13 @@ def rule_of(momentum: float, *, nesterov: bool) -> int:
     return optimizer.NESTEROV if nesterov else optimizer.MOMENTUM
 
 
+def _decay(momentum: float, *, nesterov: bool) -> list[float]:
+    """What becomes of velocities and weights that wait, see ``kernels.idle``."""
+    powers = [momentum**n for n in range(LONGEST + 2)]
+    drifts = [math.fsum(powers[1 + nesterov : n + 1 + nesterov]) for n in range(LONGEST + 1)]
+    return powers[: LONGEST + 1] + drifts
+
+
 def stretch_of(batch_size: int) -> int:
     """How many small mini-batches the input layer takes at once, see ``kernels.stretch``; 1 if they are not small."""
     if batch_size > _SMALL_BATCH:
@@ -157,6 +167,7 @@ def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         _masks(layout.n_walks),
         _masks(layout.n_walks if layout.training else 0),
         _masks(layout.n_walks if layout.training else 0),
+        aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
     )
 
 
@@ -217,19 +228,27 @@ class TrainingMemory:
             period = 1
         if rule == optimizer.DIRECT and in_pieces:
             rule = optimizer.PLAIN
+        # with an L2 penalty weights never rest, and pieces of a mini-batch would have to be looked at together
+        has_velocity = rule in (optimizer.MOMENTUM, optimizer.NESTEROV)
+        idle = has_velocity and model.sparse and l2 == 0 and not in_pieces
         background = np.broadcast_to(model.mean / model.std, model.sizes[:1])
         self.options = model.options(
             self.layout, batch_size=batch_size, steps=steps_per_epoch, rule=rule, momentum=momentum, l2=l2,
-            weigh=l2 > 0, period=period, stretch=self.stretch, background_square=background @ background,
+            weigh=l2 > 0, period=period, stretch=self.stretch, idle=idle, background_square=background @ background,
         )  # fmt: skip
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters
-        has_velocity = rule in (optimizer.MOMENTUM, optimizer.NESTEROV)
         self.velocities = aligned_zeros(length if has_velocity else 0, model.dtype)
         self.sums = aligned_zeros(length if in_pieces or rule == optimizer.GRADIENT else 0, model.dtype)
         kept = aligned_zeros(self.layout.n_kept, model.dtype)
+        decay = aligned_zeros(0, model.dtype)
+        if idle:
+            decay = np.array(_decay(momentum, nesterov=rule == optimizer.NESTEROV), model.dtype)
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
-        common = self.parameters, self.parameters, self.velocities, self.sums, kept, shared, _masks(self.layout.n_masks)
+        common = (
+            self.parameters, self.parameters, self.velocities, self.sums, kept, decay,
+            shared, _masks(self.layout.n_masks),
+        )  # fmt: skip
         self.memories = [Memory(*common, *_own_memory(self.layout)) for _ in range(threads)]
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
         self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
@@ -244,9 +263,9 @@ class TrainingMemory:
         return bool(self.control[batch.DIVERGED])
 
     @property
-    def pending(self) -> bool:
-        """Whether the last step was not the end of a stretch, so that ``parameters`` lack what it is due."""
-        return bool(self.control[batch.PENDING])
+    def behind(self) -> bool:
+        """Whether ``parameters`` lack steps: the last one was not the end of a stretch, or some weights wait."""
+        return bool(self.control[batch.PENDING] or self.memories[0].idle.any())
 
     @property
     def steps_done(self) -> int:
@@ -266,11 +285,11 @@ class TrainingMemory:
         """Go on from other parameters."""
         np.copyto(self.parameters, parameters)
         self.control[batch.PENDING] = 0
+        self.memories[0].idle[:] = 0
 
     def _settle_arguments(self) -> tuple[Any, ...]:
-        none = aligned_zeros(0, self.model.dtype)
         memory = _fit(self.memories[0], self._data)
-        memory = memory._replace(parameters=self.current, background=self.current, velocities=none)
+        memory = memory._replace(parameters=self.current, background=self.current)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), self.control)
         return self.layout.layers, self.options, self._data, memory, team
 
@@ -300,6 +319,8 @@ class TrainingMemory:
         self.control[batch.END] = last
         self.control[batch.DONE] = first
         counters = np.zeros(threads * STRIDE, np.int64)
+        for memory in self.memories[1:]:  # every thread counts the same, but not all have always been there
+            np.copyto(memory.idle, self.memories[0].idle)
 
         def arguments(thread: int) -> tuple[Any, ...]:
             team = Team(thread, threads, counters, self.control)
@@ -405,7 +426,7 @@ class Predictor:
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
             masks = _masks(self._layout.n_masks)
             own = _own_memory(self._layout)
-            self._memories.append(Memory(self.parameters, shared, none, none, none, shared, masks, *own))
+            self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, *own))
         return self._layout
 
 

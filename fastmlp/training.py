@@ -422,7 +422,7 @@ class _Training:
             before, self.done = self.done, start + self.memory.steps_done
             self.history.training_seconds += seconds
             # the loss is that before the step: the weights may overflow in the last one and show in no loss
-            parameters = self.memory.refresh() if self.memory.pending else self.memory.parameters
+            parameters = self.memory.refresh() if self.memory.behind else self.memory.parameters
             if self.memory.diverged or not np.isfinite(parameters).all():
                 self._diverged(parameters)
             self.history.epochs = self.done // per_epoch

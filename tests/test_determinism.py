@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
+from fastmlp.team_size import TeamSize
 from fastmlp.training import Progress, train
 from tests import golden_weights
 from tests.small_data import Samples, make_network, pixels, same_bits, table
@@ -118,7 +120,27 @@ def test_looking_does_not_change_what_is_seen(kind: str, options: dict[str, Any]
     assert seen
 
 
-@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 3}, {"batch_size": 8, "momentum": 0.9}, {"batch_size": 8, "momentum": 0.9, "nesterov": True}],
+    ids=["stretches", "waiting", "waiting, Nesterov"],
+)
+def test_what_is_due_does_not_depend_on_who_does_it_or_when(
+    options: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls end in the midst of stretches and while weights wait, and the next one has other threads."""
+    samples = pixels(200, 100, density=0.02)
+    options = {"epochs": 4, "learning_rate": 0.01} | options
+    reference = trained(samples, (200,), dtype, **options)
+    seen = {"validation": (samples.X[:5], samples.y[:5]), "validations_per_epoch": 25, "threads": 3}
+    assert same_bits(trained(samples, (200,), dtype, **options, **seen), reference)
+    sizes = itertools.cycle([1, 3, 2])
+    monkeypatch.setattr(TeamSize, "current", property(lambda self: next(sizes)))  # noqa: ARG005
+    assert same_bits(trained(samples, (200,), dtype, **options, **seen), reference)
+
+
+@pytest.mark.parametrize("kind", ["dense", "skipping", "waiting"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batches", [1, 2, 5, 6])
 @pytest.mark.parametrize("batch_size", [4, 10])
@@ -127,15 +149,16 @@ def test_what_an_interrupted_training_learnt_is_what_its_steps_teach(
 ) -> None:
     """A training that is stopped after some batches leaves the weights of one on those batches alone.
 
-    Also in the midst of a stretch.
+    Also in the midst of a stretch, and while weights wait.
     """
-    samples = table(60, 90) if kind == "dense" else pixels(60, 90)
+    samples = table(60, 90) if kind == "dense" else pixels(60, 90, density=0.02 if kind == "waiting" else 0.25)
 
     def stop(progress: Progress) -> None:
         if progress.step >= batches:
             raise StopAsyncIteration
 
     options: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "shuffle": False, "threads": threads}
+    options["momentum"] = 0.9 if kind == "waiting" else 0.0
     stopped = make_network(samples, 40, 20, activation="tanh", n_classes=10)
     with pytest.raises(StopAsyncIteration):
         train(

@@ -101,6 +101,18 @@ def test_small_batches_come_in_stretches(batch_size: int, hidden: tuple[int, ...
     assert_same_as_twin(network, samples, batch_size=batch_size, threads=threads, learning_rate=0.02)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+def test_weights_that_wait_under_momentum(batch_size: int, nesterov: bool, threads: int, dtype: str) -> None:
+    """Most inputs are zero in most mini-batches, some for longer than weights may wait."""
+    samples = pixels(201, 100, density=0.01)
+    network = make_network(samples, 100, activation="tanh", dtype=dtype)
+    options = {"batch_size": batch_size, "momentum": 0.9, "nesterov": nesterov, "learning_rate": 0.002}
+    assert_same_as_twin(network, samples, threads=threads, **options)
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},

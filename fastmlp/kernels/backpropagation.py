@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, optimizer, output, sparse, stretch, walks
+from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, stretch, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
@@ -184,19 +184,40 @@ def step_biases(layers, i, options, memory, piece, shrink, first, last):
 
 
 @phase
-def fold_background(layers, options, data, memory, team):
-    """Let the owned weights and velocities of the first hidden layer take in what has been kept aside for them."""
+def catch_up(layers, options, memory, team):
+    """Let the owned weights of inputs with samples do the steps for which they have waited."""
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    gap = layer.inputs * block * block
+    first, last = owned_blocks(layer.outputs, layer, team)
+    idle.catch_up(
+        memory.quads, memory.idle, memory.decay, last - first,
+        memory.parameters, memory.velocities, layer.weights + first * gap, gap,
+    )  # fmt: skip
+
+
+@phase
+def fold_background(layers, options, data, memory, team, for_good):
+    """Let the owned weights of the first hidden layer take in what has been kept aside for them.
+
+    And do the steps for which they have waited; if it is for good, velocities do so too.
+    """
     if options.sparse == 0:
         return
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     inputs = layer.inputs * block
     first, last = owned_blocks(layer.outputs, layer, team)
+    if options.idle:
+        idle.catch_up_all(
+            inputs, memory.idle, memory.decay, last - first, memory.parameters, memory.velocities,
+            layer.weights + first * inputs * block, inputs * block, for_good,
+        )  # fmt: skip
     for b in range(first, last):
         w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
         c_start = q_start + layer.outputs * block
         background.fold(inputs, data.beta, memory.parameters, w_start, q_start, c_start)
-        if len(memory.velocities) > 0:
+        if for_good and len(memory.velocities) > 0:
             background.fold(inputs, data.beta, memory.velocities, w_start, q_start, c_start)
         if options.rule == optimizer.GRADIENT:
             background.fold(inputs, data.beta, memory.sums, w_start, q_start, c_start)
@@ -224,6 +245,14 @@ def step_inputs(layers, options, memory, team, piece, shrink):
         memory.quads, memory.pairs, layer.words * WORD, deltas, d_start + first * panel, panel,
         memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
     )  # fmt: skip
+    if options.idle:
+        idle.count(memory.quads, layer.words * WORD, memory.idle)
+        return
+    for b in range(first, last):
+        sparse.step_empty_quads(
+            options.rule, piece.first, piece.last, options.momentum, shrink, memory.quads, layer.words * WORD,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
+        )  # fmt: skip
 
 
 @phase

@@ -19,6 +19,7 @@ import numpy as np
 from fastmlp.kernels import background, stretch
 from fastmlp.kernels.backpropagation import (
     backward_output,
+    catch_up,
     clear_biases,
     collect_parts,
     fold_background,
@@ -134,7 +135,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         begin += epoch * len(data.labels)
         position = step_of_epoch % options.stretch
         if position == 0 and step_of_epoch // options.stretch % options.period == 0:
-            fold_background(layers, options, data, memory, team)
+            fold_background(layers, options, data, memory, team, True)
         before = position * options.batch_size
         if options.stretch > 1 and (position == 0 or step == first_step):
             steps = min(options.stretch, options.steps - step_of_epoch + position)
@@ -163,6 +164,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if options.stretch == 1:
                 gather(layers, options, data, memory, team, piece)
                 since = lap(times, team, GATHER, since)
+                if options.idle:
+                    catch_up(layers, options, memory, team)
             for i in range(len(layers) - 1):
                 if i > 0:
                     barriers += 1
@@ -207,7 +210,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 pending = 0
         step += 1
         if step_of_epoch + 1 == options.steps:
-            fold_background(layers, options, data, memory, team)
+            fold_background(layers, options, data, memory, team, True)
         if not np.isfinite(total):
             if team.thread == 0:
                 team.control[DIVERGED] = 1
@@ -232,7 +235,7 @@ def settle_parameters(layers, options_record, data, memory, team):
         gather(layers, options, data, memory, team, done)
         forward_inputs(layers, options, data, memory, team, done)  # scales them
         step_inputs(layers, options, memory, team, done, 0.0)
-    fold_background(layers, options, data, memory, team)
+    fold_background(layers, options, data, memory, team, False)
     restore_floating_point(mode)
 
 

@@ -85,6 +85,7 @@ OPTIONS = np.dtype(
         ("stretch", np.int64),  # mini-batches of a stretch, see ``stretch``
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
+        ("idle", np.int64),  # 1: the weights of inputs without samples wait, see ``idle``
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
         ("period", np.int64),  # stretches after which the weights take in what ``background`` keeps aside
         ("background_square", np.float64),  # sum of the squares of the standardised background

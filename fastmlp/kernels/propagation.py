@@ -40,6 +40,7 @@ class Memory(NamedTuple):
     velocities: NDArray[Any]
     sums: NDArray[Any]
     kept: NDArray[Any]  # deltas of a stretch that is not over, see ``stretch``: part of the state, as the parameters
+    decay: NDArray[Any]  # see ``idle``; none where no weights wait
     shared: NDArray[Any]
     masks: NDArray[Any]
     own: NDArray[Any]
@@ -50,6 +51,7 @@ class Memory(NamedTuple):
     quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``walks``
     pairs: NDArray[Any]
     units: NDArray[Any]
+    idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
 
 
 class Team(NamedTuple):

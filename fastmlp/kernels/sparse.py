@@ -308,11 +308,17 @@ def _step_quads(
             other = multiply_add_blocks(other, a, a_offset, columns, deltas, d_offset, d_gap)
         optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
         optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
+
+
+@phase
+def step_empty_quads(rule, first, last, momentum, shrink, walks, stride, w, v, sums, w_start):
+    """One step for the weights in one block of quads of inputs that have no samples, otherwise as above."""
+    block = VECTORS * lanes_of(w)
     for k in range(steps_of_empty(rule, first, last, shrink, walks)):
         for i in pairs_of(get(walks, stride - 1 - k)):
             offset = w_start + i * block
-            tile = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, offset, w_gap, shrink)
-            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+            tile = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, offset, 0, shrink)
+            optimizer.end(rule, last, tile, w, v, sums, offset, 0, momentum, shrink)
 
 
 @phase
@@ -320,7 +326,7 @@ def step_inputs(
     n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, pairs, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
-    """One step for any number of blocks of weights of inputs with a background, otherwise as above.
+    """One step for any number of blocks of weights of inputs with a background, but for empty quads; as above.
 
     Nothing is stored while the samples pass, so that pairs of inputs are best: with quads of two blocks a mini-batch
     takes 1 to 6 % longer.

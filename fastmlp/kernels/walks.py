@@ -162,7 +162,8 @@ def list_inputs(x, columns, samples, inputs, apart, quads, pairs, with_pairs, st
     apart : int
         Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
     quads, pairs : uint64 (flat), overwritten
-        As in ``list_units``. Of quads, the first inputs of both pairs are listed, the second 32 bits to the left.
+        As in ``list_units``. Of quads, the first inputs of both pairs are listed, the second 32 bits to the left. Empty
+        pairs are only listed if the other one of their quad is not empty.
     with_pairs : bool
         Whether the pairs are wanted.
     """
@@ -182,6 +183,7 @@ def list_inputs(x, columns, samples, inputs, apart, quads, pairs, with_pairs, st
                 n_pairs, n_empty_pairs = _append(
                     pairs, stride, n_pairs, n_empty_pairs, np.uint64(i + apart), other_bits
                 )
+                n_empty_pairs -= 2 * np.int64((bits | other_bits) == 0)  # they are an empty quad
         first += 2 * apart
     _finish(quads, count, empty)
     if with_pairs:
