@@ -207,6 +207,25 @@ def test_a_divergence_in_a_stretch_keeps_the_steps_before(row: int, threads: int
     assert same_bits(network, reference)
 
 
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}], ids=["stretches", "waiting"])
+def test_going_back_after_an_overflow_loses_no_step(options: dict[str, Any]) -> None:
+    """What a stretch or momentum owes to the weights is part of the last finite ones."""
+    samples = pixels(60, 90, density=0.05)
+    samples = samples._replace(X=samples.X.astype(np.float32) * 1e-6)
+    network = make_network(samples, 40, activation="identity", mean=0.0, std=1.0)
+    network.weights = [network.weights[0] * 1e-3, network.weights[1]]
+    reference = network.copy()
+    options = {"epochs": 1, "batch_size": 4, "shuffle": False, "learning_rate": 20.0, "threads": 1} | options
+    train(reference, samples.X[:8], samples.y[:8], **options)
+    # a segment for each step; the loss of the third is still finite, the weights after it are not
+    validation = {"validation": (samples.X[:5].copy(), samples.y[:5]), "validations_per_epoch": 15}
+    samples.X[8] = np.where(samples.X[8] > 0, 3e38, 0)
+    with pytest.raises(DivergedError) as caught:
+        train(network, samples.X, samples.y, **options, **validation)
+    assert caught.value.step == 3
+    assert same_bits(network, reference)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_that_overflow_in_the_last_step_are_a_divergence(dtype: str) -> None:
     """The loss is taken before the step, so no loss shows it."""
