@@ -254,7 +254,6 @@ class TrainingMemory:
         self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
         self.current = self.parameters.copy() if model.sparse else self.parameters
         self._kernel: Callable[..., Any] | None = None
-        self._settle: Callable[..., Any] | None = None
         self._data: Data  # with the order of the last call
 
     @property
@@ -273,12 +272,12 @@ class TrainingMemory:
         return int(self.control[batch.DONE])
 
     def take(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
-        """Take the samples to train on; returns the seconds spent compiling what prepares them."""
+        """Take the samples to train on; returns the seconds spent compiling."""
         projections = aligned_zeros(len(X) if self.model.sparse else 0, self.model.dtype)
         self._data = self.model.data(self.layout, X, labels, np.zeros(0, np.uint32), projections)
         kernel, seconds = batch.project_samples.prepare(self._data, self.model.sizes[0])
         kernel(self._data, self.model.sizes[0])
-        self._settle, more = batch.settle_parameters.prepare(*self._settle_arguments())
+        self._kernel, more = batch.train_batches.prepare(*self._settle_arguments())
         return seconds + more
 
     def replace(self, parameters: NDArray[Any]) -> None:
@@ -288,16 +287,16 @@ class TrainingMemory:
         self.memories[0].idle[:] = 0
 
     def _settle_arguments(self) -> tuple[Any, ...]:
-        memory = _fit(self.memories[0], self._data)
-        memory = memory._replace(parameters=self.current, background=self.current)
+        memory = _fit(self.memories[0], self._data)._replace(parameters=self.current, background=self.current)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), self.control)
-        return self.layout.layers, self.options, self._data, memory, team
+        nothing = np.zeros(0)
+        return self.layout.layers, self.options, self._data, memory, team, nothing, nothing, self.times, 0, 0, True
 
     def refresh(self) -> NDArray[Any]:
         """Bring ``current`` up to date, the parameters as users know them, and return it."""
-        if self._settle is not None and self.model.sparse:
+        if self._kernel is not None and self.model.sparse:
             np.copyto(self.current, self.parameters)
-            self._settle(*self._settle_arguments())
+            self._kernel(*self._settle_arguments())
         return self.current
 
     def calls(
@@ -308,12 +307,13 @@ class TrainingMemory:
         first: int,
         last: int,
         threads: int,
-    ) -> tuple[list[Callable[[], object]], float]:
-        """The calls that run steps ``first .. last - 1`` on some threads.
+    ) -> list[Callable[[], object]]:
+        """The calls that run steps ``first .. last - 1`` on some threads, once there are samples.
 
         ``order`` (uint32) is that of the samples in one or more epochs, one behind the other; steps are counted from
-        its beginning, where also ``rates`` and ``losses`` begin. Also returns the seconds spent compiling.
+        its beginning, where also ``rates`` and ``losses`` begin.
         """
+        assert self._kernel is not None
         self._data = data = self._data._replace(order=_read_only(order))
         self.control[:] = 0
         self.control[batch.END] = last
@@ -322,26 +322,13 @@ class TrainingMemory:
         for memory in self.memories[1:]:  # every thread counts the same, but not all have always been there
             np.copyto(memory.idle, self.memories[0].idle)
 
-        def arguments(thread: int) -> tuple[Any, ...]:
+        steps = rates, losses, self.times, first, last, False
+        calls: list[Callable[[], object]] = []
+        for thread in range(threads):
             team = Team(thread, threads, counters, self.control)
             memory = _fit(self.memories[thread], data)
-            return (
-                self.layout.layers,
-                self.options,
-                data,
-                memory,
-                team,
-                rates,
-                losses,
-                self.times,
-                first,
-                last,
-            )
-
-        seconds = 0.0
-        if self._kernel is None:
-            self._kernel, seconds = batch.train_batches.prepare(*arguments(0))
-        return [partial(self._kernel, *arguments(thread)) for thread in range(threads)], seconds
+            calls.append(partial(self._kernel, self.layout.layers, self.options, data, memory, team, *steps))
+        return calls
 
     def phase_seconds(self, total: float) -> dict[str, float]:
         """How a total of seconds divides among the phases of a mini-batch, by the ticks that all threads counted."""
@@ -437,7 +424,5 @@ def compile_kernels(dtype: np.dtype[Any], input_dtype: np.dtype[Any]) -> float:
     memory = TrainingMemory(
         model, weights, biases, batch_size=1, steps_per_epoch=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
     )
-    X, y, order = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32), np.zeros(1, np.uint32)
-    seconds = memory.take(X, y)
-    seconds += memory.calls(order, np.zeros(1), np.zeros(1), 0, 0, threads=1)[1]
-    return seconds + Predictor(model, memory.parameters, 1).prepare(X, y)
+    X, y = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32)
+    return memory.take(X, y) + Predictor(model, memory.parameters, 1).prepare(X, y)

@@ -369,7 +369,7 @@ class Network:
         order = np.arange(len(samples), dtype=np.uint32)
         losses = np.zeros(1)
         # the rules sum -learning_rate times the gradient
-        calls, _ = memory.calls(order, np.array([-1.0]), losses, 0, 1, threads=1)
+        calls = memory.calls(order, np.array([-1.0]), losses, 0, 1, threads=1)
         calls[0]()
         return *memory.layout.unpack(memory.sums), float(losses[0])
 

@@ -346,7 +346,6 @@ class _Training:
         """Compile or load all kernels that this training needs, before the clock of training starts."""
         self._report("compiling kernels")
         seconds = self.memory.take(self.X, self.y)
-        seconds += self.memory.calls(np.zeros(0, np.uint32), self.rates, self.losses, 0, 0, threads=1)[1]
         if self.validation is not None:
             seconds += self.predictor.prepare(self.X, self.y)
         self.history.compile_seconds = seconds
@@ -413,7 +412,7 @@ class _Training:
         start, stop = (epoch * per_epoch for epoch in epochs)
         rates, losses, first = self.rates[start:stop], self.losses[start:stop], self.done - start
         threads = self.team_size.current
-        calls, _ = self.memory.calls(order, rates, losses, first, end - start, threads)
+        calls = self.memory.calls(order, rates, losses, first, end - start, threads)
         began = time.perf_counter()
         try:
             self.workers.run(calls, self.memory.stop, self._report)

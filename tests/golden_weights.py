@@ -46,7 +46,7 @@ def runnable(target: str) -> bool:
 
 
 def weights_hash(dtype: str, activation: str, threads: int) -> str:
-    """Train a small network and hash its parameters: with momentum, on pixels; with a dense input, in pieces."""
+    """Hash a small network trained on pixels, with momentum and in stretches, and on dense inputs, in pieces."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (200, 100), np.uint8)  # a square image, see ``layout.quad_distance``
     pixels[random.random(pixels.shape) < 0.7] = 0
@@ -54,6 +54,7 @@ def weights_hash(dtype: str, activation: str, threads: int) -> str:
     digest = hashlib.sha256()
     for X, options in (
         (pixels, {"momentum": 0.5, "batch_size": 30, "epochs": 2}),
+        (pixels, {"batch_size": 3, "epochs": 1}),
         (255 - pixels, {"l2": 0.01, "batch_size": 150, "epochs": 1, "schedule": "linear"}),
     ):
         network = Network((100, 70, 40, 10), activation=activation, dtype=dtype, mean=X.mean(), std=X.std())

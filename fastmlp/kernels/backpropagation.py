@@ -1,7 +1,6 @@
-"""Back-propagation through some samples, and the steps of all weights, by the thread that owns them.
+"""Back-propagation through some samples and the steps of all weights, each by the thread that owns them.
 
-Only the owner of weights ever looks at them. What is exchanged are the parts of the gradient of a hidden layer's inputs
-that come from each group of its outputs.
+The counterpart of ``propagation``; ``batch`` says what threads exchange, and when.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ and 10 % for two of 256; for two of 1024 at batch 512 it takes 5 % less.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
 another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Parts of gradients
-are kept once: they are read before the barrier at the logits of the next piece, and written again after it.
+are kept once: they are read before the barrier at the logits of the next piece, and written again after it. Products
+of samples (see ``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the
+last one's.
 """
 
 from __future__ import annotations
@@ -57,9 +59,15 @@ def whole_stretch(start, samples, memory):
 
 
 @phase
-def begin_stretch(layers, options, data, memory, team, piece):
-    """All products of a stretch with the weights as they are, and those of its samples with each other."""
+def begin_inputs(layers, options, data, memory, team, piece):
+    """Weights that have waited catch up, or a stretch begins.
+
+    All its products with the weights as they are, and those of its samples with each other.
+    """
     layer = layers[0]
+    if options.idle:
+        catch_up(layers, options, memory, team)
+        return
     forward_inputs(layers, options, data, memory, team, piece)
     block = VECTORS * lanes_of(memory.own)
     for b in range(piece.squares):
@@ -92,8 +100,19 @@ def meet(team, barriers, times, since):
     return since
 
 
+@phase
+def settle(layers, options, data, memory, team):
+    """Let weights take in what has been kept aside for them, also by a stretch that is not over."""
+    if team.control[PENDING] > 0:
+        done = whole_stretch(team.control[BEGIN], team.control[PENDING], memory)
+        gather(layers, options, data, memory, team, done)
+        forward_inputs(layers, options, data, memory, team, done)  # scales them
+        step_inputs(layers, options, memory, team, done, 0.0)
+    fold_background(layers, options, data, memory, team, False)
+
+
 @entry_kernel
-def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step):
+def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step, only_settle):
     """Run the mini-batches ``first_step .. last_step - 1``; every thread of the team calls this.
 
     After the last step of an epoch all weights are as ``fold_background`` leaves them.
@@ -116,9 +135,14 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     first_step, last_step : int
         Steps to run, counted from the beginning of the order; a step that is not complete takes what is left of its
         epoch.
+    only_settle : bool
+        Run no step, but ``settle`` the parameters after an earlier call, on one thread.
     """
     mode = flush_subnormals()
     options = options_record[0]
+    if only_settle:
+        settle(layers, options, data, memory, team)
+        last_step = first_step
     barriers, number = 0, 0
     clear_biases(layers, options, memory)
     whole, pending = whole_stretch(0, 0, memory), 0
@@ -137,14 +161,6 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if position == 0 and step_of_epoch // options.stretch % options.period == 0:
             fold_background(layers, options, data, memory, team, True)
         before = position * options.batch_size
-        if options.stretch > 1 and (position == 0 or step == first_step):
-            steps = min(options.stretch, options.steps - step_of_epoch + position)
-            samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
-            whole = whole_stretch(begin - before, samples, memory)
-            gather(layers, options, data, memory, team, whole)
-            since = lap(times, team, GATHER, since)
-            begin_stretch(layers, options, data, memory, team, whole)
-            since = lap(times, team, FORWARD, since)
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
         total, penalty, stopped = 0.0, 0.0, False
@@ -161,11 +177,15 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if options.weigh and piece.first:
                 for i in range(len(layers)):
                     weigh(layers, i, memory, team, piece)
-            if options.stretch == 1:
-                gather(layers, options, data, memory, team, piece)
+            if options.stretch > 1:
+                steps = min(options.stretch, options.steps - step_of_epoch + position)
+                samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
+                whole = whole_stretch(begin - before, samples, memory)
+            if options.stretch == 1 or position == 0 or step == first_step:
+                gather(layers, options, data, memory, team, piece if options.stretch == 1 else whole)
                 since = lap(times, team, GATHER, since)
-                if options.idle:
-                    catch_up(layers, options, memory, team)
+                if options.stretch > 1 or options.idle:
+                    begin_inputs(layers, options, data, memory, team, whole)
             for i in range(len(layers) - 1):
                 if i > 0:
                     barriers += 1
@@ -217,25 +237,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             break
         if step >= team.control[END]:
             break
-    if team.thread == 0:
+    if team.thread == 0 and not only_settle:
         team.control[PENDING], team.control[BEGIN] = pending, whole.start
-    restore_floating_point(mode)
-
-
-@entry_kernel
-def settle_parameters(layers, options_record, data, memory, team):
-    """Let weights take in what has been kept aside for them, also by a stretch that is not over.
-
-    Arguments are as for ``train_batches``, after which this is called.
-    """
-    mode = flush_subnormals()
-    options = options_record[0]
-    if team.control[PENDING] > 0:
-        done = whole_stretch(team.control[BEGIN], team.control[PENDING], memory)
-        gather(layers, options, data, memory, team, done)
-        forward_inputs(layers, options, data, memory, team, done)  # scales them
-        step_inputs(layers, options, memory, team, done, 0.0)
-    fold_background(layers, options, data, memory, team, False)
     restore_floating_point(mode)
 
 

@@ -42,7 +42,8 @@ def count(quads, stride, idle):
 def _catch_up_pair(waited, decay, blocks, w, v, start, gap, for_good):
     """``w += d_n v`` and, if it is for good, ``v *= m^n`` for two rows of some blocks ``gap`` apart."""
     block = VECTORS * lanes_of(w)
-    for offset in range(start, start + blocks * gap, gap):
+    for b in range(blocks):
+        offset = start + b * gap
         velocity = load(v, offset, block, PAIR, VECTORS)
         drift = get(decay, LONGEST + 1 + waited)
         store(w, offset, block, add_scaled(load(w, offset, block, PAIR, VECTORS), drift, velocity))
@@ -72,10 +73,9 @@ def catch_up(quads, idle, decay, blocks, w, v, w_start, w_gap):
         i, j = pairs_of(get(quads, k))
         waited = np.int64(get(idle, i // PAIR))
         if waited > 0:
-            _catch_up_pair(waited, decay, blocks, w, v, w_start + i * block, w_gap, True)
-            _catch_up_pair(waited, decay, blocks, w, v, w_start + j * block, w_gap, True)
-            put(idle, i // PAIR, np.uint8(0))
-            put(idle, j // PAIR, np.uint8(0))
+            for pair in (i, j):
+                _catch_up_pair(waited, decay, blocks, w, v, w_start + pair * block, w_gap, True)
+                put(idle, pair // PAIR, np.uint8(0))
 
 
 @phase

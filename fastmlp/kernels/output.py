@@ -72,85 +72,7 @@ def _partial_logits(vectors):
     return partial_logits
 
 
-def _softmax(vectors):
-    """Make the kernel for ``vectors`` registers of samples at a time."""
-
-    @phase
-    def softmax(
-        partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
-        logits, l_start, deltas, d_start, log_sums, s_start,
-    ):  # fmt: skip
-        """Softmax of the logits, stable for any finite logits: the largest is subtracted first.
-
-        Parameters
-        ----------
-        partial : float (flat)
-            Parts of the logits: ``groups`` arrays from ``partial_logits`` from ``p_start``, ``p_stride`` apart.
-        classes, n_classes : int
-            Classes with and without padding.
-        samples : int
-            Samples in use.
-        scale : float
-            The probabilities are multiplied by this.
-        logits, deltas : float (flat), overwritten
-            Logits and scaled probabilities, ``[blocks of samples][classes][BLOCK]``; padded classes are 0 in
-            ``deltas``.
-        log_sums : float (flat), overwritten
-            log(sum(exp(logits))) of each sample.
-        """
-        block = VECTORS * lanes_of(partial)
-        for square in range((samples + block - 1) // block):
-            largest = zeros(partial, 1, vectors)
-            for c in range(n_classes):
-                offset = (square * classes + c) * block
-                tile = load(partial, p_start + offset, 0, 1, vectors)
-                for group in range(1, groups):
-                    tile = add(tile, load(partial, p_start + group * p_stride + offset, 0, 1, vectors))
-                store(logits, l_start + offset, 0, tile)
-                largest = tile if c == 0 else maximum(largest, tile)
-            total = zeros(partial, 1, vectors)
-            for c in range(n_classes):
-                offset = (square * classes + c) * block
-                tile = exponential(subtract(load(logits, l_start + offset, 0, 1, vectors), largest))
-                store(deltas, d_start + offset, 0, tile)
-                total = add(total, tile)
-            store(log_sums, s_start + square * block, 0, add(logarithm(total), largest))
-            share = divide(fill(partial, scale, 1, vectors), total)
-            for c in range(n_classes):
-                offset = d_start + (square * classes + c) * block
-                store(deltas, offset, 0, multiply(load(deltas, offset, 0, 1, vectors), share))
-            for c in range(n_classes, classes):
-                store(deltas, d_start + (square * classes + c) * block, 0, zeros(deltas, 1, vectors))
-
-    return softmax
-
-
-def _step_bias(vectors):
-    """Make the kernel for ``vectors`` registers of samples at a time."""
-
-    @phase
-    def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias):
-        """One step for the biases: the deltas of each class summed over the samples, then the update rule.
-
-        ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.
-        """
-        block = VECTORS * lanes_of(w)
-        for start in range(0, classes, block):
-            store(scratch, s_start, 0, zeros(scratch, 1, VECTORS))
-            for c in range(start, min(start + block, classes)):
-                tile = zeros(w, 1, vectors)
-                for square in range((samples + block - 1) // block):
-                    tile = add(tile, load(deltas, d_start + (square * classes + c) * block, 0, 1, vectors))
-                scratch[s_start + c - start] = sum_elements(tile)
-            total = load(scratch, s_start, 0, 1, VECTORS)
-            optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)
-
-    return step_bias
-
-
 _narrow_logits, _wide_logits = _partial_logits(1), _partial_logits(VECTORS)
-_narrow_softmax, _wide_softmax = _softmax(1), _softmax(VECTORS)
-_narrow_step_bias, _wide_step_bias = _step_bias(1), _step_bias(VECTORS)
 
 
 @kernel
@@ -172,31 +94,64 @@ def partial_logits(w, w_start, bias, classes, first, last, a, a_start, samples, 
 
 
 @kernel
+def register_count(array, samples):
+    """How many registers hold the samples, and as many as their rows are padded to."""
+    padding = max(lanes_of(array), ROWS)
+    return (samples + padding - 1) // padding * padding // lanes_of(array)
+
+
+@kernel
+def register_start(array, classes, r):
+    """Where register ``r`` of samples begins in ``[blocks of samples][classes][BLOCK]``."""
+    return (r // VECTORS * classes * VECTORS + r % VECTORS) * lanes_of(array)
+
+
+@phase
 def softmax(
     partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
     logits, l_start, deltas, d_start, log_sums, s_start,
 ):  # fmt: skip
-    """As above, for any number of samples."""
-    arguments = (
-        partial, p_start, groups, p_stride, classes, n_classes, samples, scale,
-        logits, l_start, deltas, d_start, log_sums, s_start,
-    )  # fmt: skip
-    if narrow(partial, samples):
-        _narrow_softmax(*arguments)
-    else:
-        _wide_softmax(*arguments)
+    """Softmax of the logits, stable for any finite logits: the largest is subtracted first.
 
-
-@kernel
-def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias):
-    """As above, for any number of samples."""
-    arguments = (
-        rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias
-    )  # fmt: skip
-    if narrow(w, samples):
-        _narrow_step_bias(*arguments)
-    else:
-        _wide_step_bias(*arguments)
+    Parameters
+    ----------
+    partial : float (flat)
+        Parts of the logits: ``groups`` arrays from ``partial_logits`` from ``p_start``, ``p_stride`` apart.
+    classes, n_classes : int
+        Classes with and without padding.
+    samples : int
+        Samples in use.
+    scale : float
+        The probabilities are multiplied by this.
+    logits, deltas : float (flat), overwritten
+        Logits and scaled probabilities, ``[blocks of samples][classes][BLOCK]``; padded classes are 0 in ``deltas``.
+    log_sums : float (flat), overwritten
+        log(sum(exp(logits))) of each sample.
+    """
+    block = VECTORS * lanes_of(partial)
+    for r in range(register_count(partial, samples)):
+        start = register_start(partial, classes, r)
+        largest = zeros(partial, 1, 1)
+        for c in range(n_classes):
+            offset = start + c * block
+            tile = load(partial, p_start + offset, 0, 1, 1)
+            for group in range(1, groups):
+                tile = add(tile, load(partial, p_start + group * p_stride + offset, 0, 1, 1))
+            store(logits, l_start + offset, 0, tile)
+            largest = tile if c == 0 else maximum(largest, tile)
+        total = zeros(partial, 1, 1)
+        for c in range(n_classes):
+            offset = start + c * block
+            tile = exponential(subtract(load(logits, l_start + offset, 0, 1, 1), largest))
+            store(deltas, d_start + offset, 0, tile)
+            total = add(total, tile)
+        store(log_sums, s_start + r * lanes_of(partial), 0, add(logarithm(total), largest))
+        share = divide(fill(partial, scale, 1, 1), total)
+        for c in range(n_classes):
+            offset = d_start + start + c * block
+            store(deltas, offset, 0, multiply(load(deltas, offset, 0, 1, 1), share))
+        for c in range(n_classes, classes):
+            store(deltas, d_start + start + c * block, 0, zeros(deltas, 1, 1))
 
 
 @phase
@@ -234,8 +189,7 @@ def cross_entropy(
         offset = (square * classes + np.int64(labels[order[first + row]])) * block + column
         deltas[d_start + offset] -= scale
         loss += np.float64(log_sums[s_start + row]) - np.float64(logits[l_start + offset])
-    padded = lanes_of(logits) if narrow(logits, samples) else (samples + block - 1) // block * block
-    for row in range(samples, padded):
+    for row in range(samples, register_count(logits, samples) * lanes_of(logits)):
         for c in range(classes):
             deltas[d_start + (row // block * classes + c) * block + row % block] = 0
     return loss
@@ -294,3 +248,21 @@ def weight_step(
             d_offset = d_start + (row // block * classes + c) * block + row % block
             tile = multiply_add(tile, deltas, d_offset, block, a, a_start + row * block)
         optimizer.end(rule, last, tile, w, v, sums, offset, 0, momentum, shrink)
+
+
+@phase
+def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, scratch, s_start, w, v, sums, bias):
+    """One step for the biases: the deltas of each class summed over the samples, then the update rule.
+
+    ``scratch`` (float, overwritten) needs room for BLOCK numbers at ``s_start``.
+    """
+    block = VECTORS * lanes_of(w)
+    for start in range(0, classes, block):
+        store(scratch, s_start, 0, zeros(scratch, 1, VECTORS))
+        for c in range(start, min(start + block, classes)):
+            tile = zeros(w, 1, 1)
+            for r in range(register_count(w, samples)):
+                tile = add(tile, load(deltas, d_start + register_start(w, classes, r) + c * block, 0, 1, 1))
+            scratch[s_start + c - start] = sum_elements(tile)
+        total = load(scratch, s_start, 0, 1, VECTORS)
+        optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)
