@@ -48,8 +48,8 @@ def activation(kind, z, rows, blocks):
 
 
 @entry_kernel
-def softmax(logits, classes, n_classes, squares, probabilities, log_sums):
-    """Softmax of ``[squares][classes][BLOCK]`` logits."""
+def softmax(logits, classes, n_classes, samples, probabilities, log_sums):
+    """Softmax of ``[blocks of samples][classes][BLOCK]`` logits."""
     output.softmax(
-        logits, 0, 1, 0, classes, n_classes, squares, 1.0, logits, 0, probabilities, 0, log_sums, np.int64(0)
+        logits, 0, 1, 0, classes, n_classes, samples, 1.0, logits, 0, probabilities, 0, log_sums, np.int64(0)
     )

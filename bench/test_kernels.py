@@ -163,7 +163,7 @@ def softmax_call() -> tuple[Callable[[], Array], Callable[[], Array]]:
     ours_in = aligned_zeros(classes * BLOCK, FLOAT32)
     ours_in.reshape(classes, BLOCK)[:n_classes] = logits.T
     out, log_sums = aligned_zeros(classes * BLOCK, FLOAT32), aligned_zeros(BLOCK, FLOAT32)
-    arguments = (ours_in, classes, n_classes, 1, out, log_sums)
+    arguments = (ours_in, classes, n_classes, BLOCK, out, log_sums)
     kernel, _ = kernels.softmax.prepare(*arguments)
 
     def ours() -> Array:
