@@ -28,10 +28,9 @@ from fastmlp.workers import run_apart
 # 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
 PREDICT_ROWS = 64
 
-# So many multiply-adds, but at most so many steps, go by before weights take in what their background is due. It costs
-# as much as reading and writing them once: at most 1 % of that many steps.
+# So many multiply-adds, but at most ``LONGEST`` steps, go by before weights take in what their background is due. It
+# costs as much as reading and writing them once: at most 1 % of that many steps.
 _PERIOD_WORK = 1 << 30
-_LONGEST_PERIOD = LONGEST
 
 # Mini-batches of at most so many samples come in stretches, of at most so many rows. Measured on two threads, against
 # one by one: 784-64-10, 784-128-10 and 784-256-10 train 1.4, 1.6 and 1.5 times as fast at batch 4, 1.16 to 1.25 times
@@ -136,7 +135,7 @@ def _decay(momentum: float, *, nesterov: bool) -> list[float]:
     return powers[: LONGEST + 1] + drifts
 
 
-def stretch_of(batch_size: int) -> int:
+def _stretch_of(batch_size: int) -> int:
     """How many small mini-batches the input layer takes at once, see ``kernels.stretch``; 1 if they are not small."""
     if batch_size > _SMALL_BATCH:
         return 1
@@ -219,11 +218,11 @@ class TrainingMemory:
         self.model = model
         self.stretch = 1
         if model.sparse and rule == optimizer.DIRECT and l2 == 0:
-            self.stretch = min(stretch_of(batch_size), steps_per_epoch)
+            self.stretch = min(_stretch_of(batch_size), steps_per_epoch)
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
         self.layout = Layout(model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1)
         in_pieces = batch_size > MICRO_BATCH
-        period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), _LONGEST_PERIOD)
+        period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)
         if l2 > 0:  # the penalty is summed over the weights as they are
             period = 1
         if rule == optimizer.DIRECT and in_pieces:
@@ -315,7 +314,8 @@ class TrainingMemory:
         """
         assert self._kernel is not None
         self._data = data = self._data._replace(order=_read_only(order))
-        self.control[:] = 0
+        # a stretch that is not over stays so until a thread has gone on with it
+        self.control[batch.STOP] = self.control[batch.DIVERGED] = 0
         self.control[batch.END] = last
         self.control[batch.DONE] = first
         counters = np.zeros(threads * STRIDE, np.int64)

@@ -136,7 +136,7 @@ def test_what_is_due_does_not_depend_on_who_does_it_or_when(
     seen = {"validation": (samples.X[:5], samples.y[:5]), "validations_per_epoch": 25, "threads": 3}
     assert same_bits(trained(samples, (200,), dtype, **options, **seen), reference)
     sizes = itertools.cycle([1, 3, 2])
-    monkeypatch.setattr(TeamSize, "current", property(lambda self: next(sizes)))  # noqa: ARG005
+    monkeypatch.setattr(TeamSize, "current", property(lambda self: next(sizes)))  # noqa: ARG005 - as Python calls it
     assert same_bits(trained(samples, (200,), dtype, **options, **seen), reference)
 
 

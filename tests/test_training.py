@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import threading
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 from fastmlp.baseline import Baseline
-from fastmlp.errors import DivergedError, FastmlpError
+from fastmlp.errors import DivergedError, FastmlpError, TrainingInterrupted
 from fastmlp.history import History
 from fastmlp.network import Network
 from fastmlp.training import Progress, train
+from fastmlp.workers import Workers
 from tests.small_data import Array, Samples, make_network, pixels, same_bits, table
 
 DTYPES = ("float32", "float64")
@@ -204,6 +206,32 @@ def test_a_divergence_in_a_stretch_keeps_the_steps_before(row: int, threads: int
     with pytest.raises(DivergedError) as caught:
         train(network, samples.X, samples.y, **options)
     assert caught.value.step == row // 4 + 1
+    assert same_bits(network, reference)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}], ids=["stretches", "waiting"])
+def test_ctrl_c_before_the_next_call_runs_loses_no_step(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = pixels(60, 90, density=0.05)
+    network = make_network(samples, 40)
+    reference = network.copy()
+    options = {"epochs": 1, "batch_size": 4, "shuffle": False, "learning_rate": 0.01, "threads": 1} | options
+    run, runs = Workers.run, itertools.count()
+
+    def interrupted(self: Workers, *arguments: Any) -> None:
+        if next(runs) == 6:
+            raise KeyboardInterrupt
+        run(self, *arguments)
+
+    monkeypatch.setattr(Workers, "run", interrupted)
+    validation = {"validation": (samples.X[:5], samples.y[:5]), "validations_per_epoch": 15}
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(network, samples.X, samples.y, **options, **validation)
+    done = len(caught.value.history.batch_loss)
+    assert 0 < done < 7, "in the midst of a stretch"
+    monkeypatch.undo()
+    train(reference, samples.X[: 4 * done], samples.y[: 4 * done], **options)
     assert same_bits(network, reference)
 
 

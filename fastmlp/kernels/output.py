@@ -79,7 +79,7 @@ _narrow_logits, _wide_logits = _partial_logits(1), _partial_logits(VECTORS)
 def narrow(array, samples):
     """Whether one register of samples is enough: for them, and for as many as their rows are padded to.
 
-    At 784-64-10 and batch 4 a mini-batch takes 10 % less time than with whole blocks.
+    At 784-64-10 a mini-batch of 4 or 16 takes 5 % less time than with whole blocks.
     """
     return samples <= lanes_of(array) and lanes_of(array) >= ROWS
 
