@@ -327,7 +327,8 @@ class TrainingMemory:
         for thread in range(threads):
             team = Team(thread, threads, counters, self.control)
             memory = _fit(self.memories[thread], data)
-            calls.append(partial(self._kernel, self.layout.layers, self.options, data, memory, team, *steps))
+            layers = self.layout.owned(thread, threads)
+            calls.append(partial(self._kernel, layers, self.options, data, memory, team, *steps))
         return calls
 
     def phase_seconds(self, total: float) -> dict[str, float]:

@@ -15,8 +15,6 @@ from fastmlp.kernels.propagation import (
     activation_marks,
     activations,
     logits_start,
-    owned_blocks,
-    owned_groups,
     probabilities,
     projections_start,
     rectified,
@@ -41,14 +39,14 @@ def loss(layers, options, data, memory, piece, scale):
 
 
 @phase
-def backward_output(layers, options, memory, team, piece, shrink):
+def backward_output(layers, options, memory, piece, shrink):
     """Gradient of the last hidden layer's owned blocks, and the step of the weights that leave them."""
     layer = layers[len(layers) - 1]
     block = VECTORS * lanes_of(memory.own)
     capacity = options.capacity
     logits = logits_start(options)
     deltas = logits + capacity * layer.outputs
-    first, last = owned_blocks(layer.inputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     for b in range(first, last):
         w_start = layer.weights + b * layer.outputs * block
         if len(layers) > 1:
@@ -84,7 +82,7 @@ def clear_biases(layers, options, memory):
 
 
 @phase
-def propagate_parts(layers, i, options, memory, team, piece):
+def propagate_parts(layers, i, options, memory, piece):
     """The parts of dL/da of the layer below hidden layer ``i`` that come from the groups that this thread owns.
 
     The same products as forwards, ``dz W^T``, with the weights transposed, a few blocks at a time.
@@ -94,7 +92,7 @@ def propagate_parts(layers, i, options, memory, team, piece):
     square, panel = block * block, options.capacity * block
     nothing = scratch_start(layers, options)  # instead of biases
     skip = rectified(layer.inputs, options, memory)
-    first_group, last_group = owned_groups(layer, team)
+    first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, last = share(layer.outputs, layer.groups, group), share(layer.outputs, layer.groups, group + 1)
         d_start = layer.deltas + first * panel
@@ -127,12 +125,12 @@ def propagate_parts(layers, i, options, memory, team, piece):
 
 
 @phase
-def collect_parts(layers, i, options, memory, team, piece):
+def collect_parts(layers, i, options, memory, piece):
     """dL/dz of the owned blocks of the layer below hidden layer ``i``: the parts added, times f'(z)."""
     layer, below = layers[i], layers[i - 1]
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
-    first, last = owned_blocks(below.outputs, below, team)
+    first, last = below.first_block, below.last_block
     for b in range(first, last):
         a_start = activations(below, options, piece, block) + b * panel
         for row in range(0, piece.rows * block, ROWS * block):
@@ -183,12 +181,12 @@ def step_biases(layers, i, options, memory, piece, shrink, first, last):
 
 
 @phase
-def catch_up(layers, options, memory, team):
+def catch_up(layers, options, memory):
     """Let the owned weights of inputs with samples do the steps for which they have waited."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     gap = layer.inputs * block * block
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     idle.catch_up(
         memory.quads, memory.idle, memory.decay, last - first,
         memory.parameters, memory.velocities, layer.weights + first * gap, gap,
@@ -196,7 +194,7 @@ def catch_up(layers, options, memory, team):
 
 
 @phase
-def fold_background(layers, options, data, memory, team, for_good):
+def fold_background(layers, options, data, memory, for_good):
     """Let the owned weights of the first hidden layer take in what has been kept aside for them.
 
     And do the steps for which they have waited; if it is for good, velocities do so too.
@@ -206,7 +204,7 @@ def fold_background(layers, options, data, memory, team, for_good):
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     inputs = layer.inputs * block
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     if options.idle:
         idle.catch_up_all(
             inputs, memory.idle, memory.decay, last - first, memory.parameters, memory.velocities,
@@ -232,12 +230,12 @@ def where_kept(layer, options, memory):
 
 
 @phase
-def step_inputs(layers, options, memory, team, piece, shrink):
+def step_inputs(layers, options, memory, piece, shrink):
     """The step of the owned weights of inputs with a background, for a mini-batch or a stretch."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     deltas, d_start = where_kept(layer, options, memory)
     sparse.step_inputs(
         last - first, options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, options.columns,
@@ -255,10 +253,10 @@ def step_inputs(layers, options, memory, team, piece, shrink):
 
 
 @phase
-def step_hidden(layers, i, options, data, memory, team, piece, shrink):
+def step_hidden(layers, i, options, data, memory, piece, shrink):
     """The step of the weights and biases of the owned blocks of hidden layer ``i``."""
     layer = layers[i]
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     step_biases(layers, i, options, memory, piece, shrink, first, last)
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
@@ -274,7 +272,7 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
                     kept, k_start + b * panel + piece.row * block,
                 )  # fmt: skip
         if options.stretch == 1:
-            step_inputs(layers, options, memory, team, piece, shrink)
+            step_inputs(layers, options, memory, piece, shrink)
     elif not skips_zeros(layers, i, options, memory):
         for b in range(first, last):
             dense.weight_step(
@@ -293,14 +291,14 @@ def step_hidden(layers, i, options, data, memory, team, piece, shrink):
 
 
 @phase
-def weigh(layers, i, memory, team, piece):
+def weigh(layers, i, memory, piece):
     """Sums of the squared weights of the groups that this thread owns of a layer, for the L2 penalty."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     last = i == len(layers) - 1
     length = block * (layer.outputs if last else layer.inputs * block)
     blocks = layer.inputs if last else layer.outputs
-    first_group, last_group = owned_groups(layer, team)
+    first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, after = share(blocks, layer.groups, group), share(blocks, layer.groups, group + 1)
         total = dense.sum_squares(memory.parameters, layer.weights + first * length, (after - first) * length)

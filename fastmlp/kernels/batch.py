@@ -36,6 +36,7 @@ from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.layout import MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather
+from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
 
@@ -66,9 +67,9 @@ def begin_inputs(layers, options, data, memory, team, piece):
     """
     layer = layers[0]
     if options.idle:
-        catch_up(layers, options, memory, team)
+        catch_up(layers, options, memory)
         return
-    forward_inputs(layers, options, data, memory, team, piece)
+    forward_inputs(layers, options, data, memory, piece)
     block = VECTORS * lanes_of(memory.own)
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
@@ -105,10 +106,10 @@ def settle(layers, options, data, memory, team):
     """Let weights take in what has been kept aside for them, also by a stretch that is not over."""
     if team.control[PENDING] > 0:
         done = whole_stretch(team.control[BEGIN], team.control[PENDING], memory)
-        gather(layers, options, data, memory, team, done)
-        forward_inputs(layers, options, data, memory, team, done)  # scales them
-        step_inputs(layers, options, memory, team, done, 0.0)
-    fold_background(layers, options, data, memory, team, False)
+        gather(layers, options, data, memory, done)
+        forward_inputs(layers, options, data, memory, done)  # scales them
+        step_inputs(layers, options, memory, done, 0.0)
+    fold_background(layers, options, data, memory, False)
 
 
 @entry_kernel
@@ -120,6 +121,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     Parameters
     ----------
     layers : LAYER (n_layers,)
+        With what this thread owns.
     options_record : OPTIONS (1,)
     data : Data
         The order is that of one or more epochs, one behind the other.
@@ -140,6 +142,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     """
     mode = flush_subnormals()
     options = options_record[0]
+    data, memory, team = by_reference(data), by_reference(memory), by_reference(team)
     if only_settle:
         settle(layers, options, data, memory, team)
         last_step = first_step
@@ -159,7 +162,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         begin += epoch * len(data.labels)
         position = step_of_epoch % options.stretch
         if position == 0 and step_of_epoch // options.stretch % options.period == 0:
-            fold_background(layers, options, data, memory, team, True)
+            fold_background(layers, options, data, memory, True)
         before = position * options.batch_size
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
@@ -176,13 +179,13 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 team.control[END] = step
             if options.weigh and piece.first:
                 for i in range(len(layers)):
-                    weigh(layers, i, memory, team, piece)
+                    weigh(layers, i, memory, piece)
             if options.stretch > 1:
                 steps = min(options.stretch, options.steps - step_of_epoch + position)
                 samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
                 whole = whole_stretch(begin - before, samples, memory)
             if options.stretch == 1 or position == 0 or step == first_step:
-                gather(layers, options, data, memory, team, piece if options.stretch == 1 else whole)
+                gather(layers, options, data, memory, piece if options.stretch == 1 else whole)
                 since = lap(times, team, GATHER, since)
                 if options.stretch > 1 or options.idle:
                     begin_inputs(layers, options, data, memory, team, whole)
@@ -190,9 +193,9 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 if i > 0:
                     barriers += 1
                     since = meet(team, barriers, times, since)
-                forward(layers, i, options, data, memory, team, piece)
+                forward(layers, i, options, data, memory, piece)
                 since = lap(times, team, FORWARD, since)
-            forward_output(layers, options, memory, team, piece)
+            forward_output(layers, options, memory, piece)
             since = lap(times, team, FORWARD, since)
             barriers += 1
             since = meet(team, barriers, times, since)
@@ -205,17 +208,17 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             since = lap(times, team, LOSS, since)
             if not np.isfinite(total):
                 break
-            backward_output(layers, options, memory, team, piece, shrink)
+            backward_output(layers, options, memory, piece, shrink)
             for i in range(len(layers) - 2, 0, -1):
-                propagate_parts(layers, i, options, memory, team, piece)
+                propagate_parts(layers, i, options, memory, piece)
                 barriers += 1
                 arrive(team.counters, team.thread, barriers)
-                step_hidden(layers, i, options, data, memory, team, piece, shrink)  # while others arrive
+                step_hidden(layers, i, options, data, memory, piece, shrink)  # while others arrive
                 since = lap(times, team, BACKWARD, since)
                 since = meet(team, barriers, times, since)
-                collect_parts(layers, i, options, memory, team, piece)
+                collect_parts(layers, i, options, memory, piece)
             if len(layers) > 1:
-                step_hidden(layers, np.int64(0), options, data, memory, team, piece, shrink)
+                step_hidden(layers, np.int64(0), options, data, memory, piece, shrink)
             since = lap(times, team, BACKWARD, since)
         if stopped:
             break
@@ -225,12 +228,12 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if options.stretch > 1:
             pending = before + count if np.isfinite(total) else before
             if pending == whole.samples:
-                step_inputs(layers, options, memory, team, whole, 0.0)
+                step_inputs(layers, options, memory, whole, 0.0)
                 since = lap(times, team, BACKWARD, since)
                 pending = 0
         step += 1
         if step_of_epoch + 1 == options.steps:
-            fold_background(layers, options, data, memory, team, True)
+            fold_background(layers, options, data, memory, True)
         if not np.isfinite(total):
             if team.thread == 0:
                 team.control[DIVERGED] = 1

@@ -28,6 +28,7 @@ from fastmlp.kernels.propagation import (
     probabilities,
     scratch_start,
 )
+from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import SPINS
 from fastmlp.kernels.tile import ROWS, VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
 
@@ -118,6 +119,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     """
     mode = flush_subnormals()
     options = options_record[0]
+    data, memory, team = by_reference(data), by_reference(memory), by_reference(team)
     block = VECTORS * lanes_of(memory.own)
     pieces = (len(data.order) + options.batch_size - 1) // options.batch_size
     ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
@@ -133,10 +135,10 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
         piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0)
-        gather(layers, options, data, memory, team, piece)
+        gather(layers, options, data, memory, piece)
         for i in range(len(layers) - 1):
-            forward(layers, i, options, data, memory, team, piece)
-        forward_output(layers, options, memory, team, piece)
+            forward(layers, i, options, data, memory, piece)
+        forward_output(layers, options, memory, piece)
         probabilities(layers, options, memory, piece, 1.0)
         if len(out) > 0:
             copy_probabilities(layers, options, memory, piece, out)

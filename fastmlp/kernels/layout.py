@@ -51,7 +51,14 @@ LAYER = np.dtype(
     [
         ("inputs", np.int64),  # blocks of inputs
         ("outputs", np.int64),  # blocks of outputs; for the output layer: classes, padded to CLASS_ROWS
-        ("groups", np.int64),  # number of groups that the owned blocks are dealt to
+        ("groups", np.int64),  # number of groups that the blocks are dealt to
+        ("first_group", np.int64),  # groups that a thread owns, up to ``last_group``
+        ("last_group", np.int64),
+        (
+            "first_block",
+            np.int64,
+        ),  # their blocks: of inputs for the output layer, else of outputs
+        ("last_block", np.int64),
         ("weights", np.int64),  # offset in the parameters
         ("bias", np.int64),  # offset in the parameters
         ("width", np.int64),  # number of outputs without padding
@@ -155,7 +162,7 @@ class Layout:
     Attributes
     ----------
     layers : array of LAYER
-        What the kernels are told.
+        What the kernels are told, if one thread owns everything.
     words : int
         Inputs in words of ``WORD``.
     rows : int
@@ -199,6 +206,20 @@ class Layout:
         self.n_marks = listed * (self.rows // MARK)
         self.n_walks = 2 * listed + 2
         self.useful_threads = int(self.layers["groups"].max())
+        self.layers = self.owned(0, 1)
+
+    def owned(self, thread: int, threads: int) -> NDArray[Any]:
+        """``layers`` for one of some threads: groups are dealt as evenly as possible.
+
+        Kernels ask for that several times a layer and mini-batch, and to divide anew each time costs more.
+        """
+        layers = self.layers.copy()
+        blocks = layers["outputs"].copy()
+        blocks[-1] = layers["inputs"][-1]
+        for side, part in (("first", thread), ("last", thread + 1)):
+            layers[f"{side}_group"] = part * layers["groups"] // threads
+            layers[f"{side}_block"] = layers[f"{side}_group"] * blocks // layers["groups"]
+        return layers
 
     def _place(self, i: int, *, last: bool) -> None:
         layer, block = self.layers[i], self.block

@@ -78,26 +78,13 @@ class Piece(NamedTuple):
 
 
 @kernel
-def owned_groups(layer, team):
-    """Range of groups that this thread owns."""
-    return share(layer.groups, team.threads, team.thread), share(layer.groups, team.threads, team.thread + 1)
-
-
-@kernel
-def owned_blocks(blocks, layer, team):
-    """Range of blocks that this thread owns."""
-    first, last = owned_groups(layer, team)
-    return share(blocks, layer.groups, first), share(blocks, layer.groups, last)
-
-
-@kernel
 def activations(layer, options, piece, block):
     """Where the activations of a hidden layer begin for this piece."""
     return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
 
 
 @phase
-def gather(layers, options, data, memory, team, piece):
+def gather(layers, options, data, memory, piece):
     """Standardise the samples of a piece, for the blocks of inputs that this thread needs, or list what is not zero."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
@@ -107,7 +94,7 @@ def gather(layers, options, data, memory, team, piece):
             data.x, options.n_features, data.order, piece.start, piece.samples,
             memory.raw, inputs, options.columns, memory.starts, piece.ahead,
         )  # fmt: skip
-        first, last = owned_blocks(layer.outputs, layer, team)
+        first, last = layer.first_block, layer.last_block
         walks.list_inputs(
             memory.raw, options.columns, piece.samples, inputs, options.apart,
             memory.quads, memory.pairs, len(memory.pairs) > 0 and last - first > 1, stride,
@@ -120,7 +107,7 @@ def gather(layers, options, data, memory, team, piece):
         return
     first, last = np.int64(0), layer.inputs
     if len(layers) == 1:
-        first, last = owned_blocks(layer.inputs, layer, team)
+        first, last = layer.first_block, layer.last_block
     dense.standardise(
         data.x, options.n_features, data.order, piece.start, piece.samples, piece.squares * block,
         data.origin, data.factor, first, last, memory.own, options.capacity,
@@ -164,13 +151,13 @@ def sums_start(layer, options, piece, block):
 
 
 @phase
-def forward_inputs(layers, options, data, memory, team, piece):
+def forward_inputs(layers, options, data, memory, piece):
     """Products of inputs with a background and the weights of the blocks that this thread owns."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     weights = layer.inputs * block * block
     panel = options.capacity * block
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
     keep = np.int64(len(memory.pairs) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
@@ -214,16 +201,16 @@ def forward_rectified(layer, options, memory, piece, first, last, a_start):
 
 
 @phase
-def forward(layers, i, options, data, memory, team, piece):
+def forward(layers, i, options, data, memory, piece):
     """Activations of the blocks that this thread owns of hidden layer ``i``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
-    first, last = owned_blocks(layer.outputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     z_start = activations(layer, options, piece, block)
     if skips_zeros(layers, i, options, memory):
         if i == 0:
             if options.stretch == 1:
-                forward_inputs(layers, options, data, memory, team, piece)
+                forward_inputs(layers, options, data, memory, piece)
             for b in range(first, last):
                 complete_inputs(layers, options, data, memory, piece, b)
         else:
@@ -248,13 +235,13 @@ def forward(layers, i, options, data, memory, team, piece):
 
 
 @phase
-def forward_output(layers, options, memory, team, piece):
+def forward_output(layers, options, memory, piece):
     """The parts of the logits that come from the groups that this thread owns of the last hidden layer."""
     layer = layers[len(layers) - 1]
     block = VECTORS * lanes_of(memory.own)
     capacity = options.capacity
     squares = capacity // block
-    first, last = owned_blocks(layer.inputs, layer, team)
+    first, last = layer.first_block, layer.last_block
     for b in range(first, last):
         target = layer.transposed + b * capacity * block
         for square in range(piece.squares):
@@ -265,8 +252,7 @@ def forward_output(layers, options, memory, team, piece):
                 dense.transpose_square(memory.shared, source, rows, memory.shared, target + square * block * block)
             else:
                 dense.transpose_square(memory.own, offset, rows, memory.shared, target + square * block * block)
-    first, last = owned_groups(layer, team)
-    for group in range(first, last):
+    for group in range(layer.first_group, layer.last_group):
         output.partial_logits(
             memory.parameters, layer.weights, layer.bias, layer.outputs,
             share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
