@@ -418,9 +418,9 @@ class Network:
             predictor = self._kept.pop()
         except IndexError:
             predictor = None
-        if predictor is None or predictor.parameters is not packed[1]:
+        if predictor is None or predictor.parameters is not packed[1] or not predictor.model.equals(model):
             predictor = engine.Predictor(model, packed[1], count)
-        predictor.model, predictor.threads = model, count  # its memory depends on neither
+        predictor.threads = count  # nothing that it keeps depends on them
         result = task(predictor)
         self._kept[:] = [predictor]  # not after an error: a thread may still be using its memory
         return result

@@ -20,7 +20,6 @@ from fastmlp.history import History
 from fastmlp.memory import check_training
 from fastmlp.network import Network
 from fastmlp.recipe import Recipe, checked_recipe
-from fastmlp.shuffling import epoch_order
 from fastmlp.system import usable_cpus
 from fastmlp.team_size import TRIAL_SECONDS, TeamSize
 from fastmlp.workers import Workers
@@ -377,23 +376,16 @@ class _Training:
     def _orders(self, first: int, last: int) -> NDArray[Any]:
         """The order of the samples in the epochs ``first .. last - 1``, one behind the other.
 
-        To draw one takes as long as a hundredth of an epoch at 784-128-10 and batch 16. So the threads share the work,
-        and draw that of the next epoch as well.
+        Also that of the next epoch, lest each trial of a team size draws one anew. The caller's thread does it alone:
+        with two, ten orders of 20,000 samples take 1.5 ms instead of 1.0, although most of it is compiled.
         """
         start, orders = self.drawn
         if not start <= first <= last <= start + len(orders):
             count = min(max(last - first, 2), self.recipe.epochs - first)
-            orders = np.empty((count, len(self.X)), np.uint32)
-
-            def draw(thread: int) -> None:
-                for i in range(thread, count, self.team_limit):
-                    orders[i] = epoch_order(len(self.X), self.recipe.seed, first + i, shuffle=self.recipe.shuffle)
-
-            self.workers.run(
-                [functools.partial(draw, thread) for thread in range(min(count, self.team_limit))],
-                lambda: None,
-                self._report,
-            )
+            orders = np.tile(np.arange(len(self.X), dtype=np.uint32), (count, 1))
+            if self.recipe.shuffle:
+                for i in range(count):
+                    self.memory.draw_order(self.recipe.seed, first + i, orders[i])
             start, orders = self.drawn = first, orders
         return orders[first - start : last - start].reshape(-1)
 

@@ -142,8 +142,8 @@ def install() -> None:
 
 
 def guarded(call: Any, guard: Guard) -> Callable[[], object]:
-    """Give a kernel's call guarded copies; workers also draw the order of samples, which no kernel does."""
-    return partial(call.func.kernel, *guard.copy(call.args)) if isinstance(call.func, GuardedKernel) else call
+    """Give a kernel's call guarded copies."""
+    return partial(call.func.kernel, *guard.copy(call.args))
 
 
 class Case(NamedTuple):

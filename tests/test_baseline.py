@@ -9,7 +9,6 @@ import pytest
 
 from fastmlp.baseline import Baseline, activate, cross_entropy, derivative, softmax, train_baseline
 from fastmlp.network import Network
-from fastmlp.shuffling import epoch_order
 from tests.small_data import ACTIVATIONS, Array, make_network, table
 
 STEP = 1e-6
@@ -124,11 +123,3 @@ def test_incomplete_batches_are_trained_on_or_dropped() -> None:
     for drop_last, batches in ((False, 4), (True, 3)):
         twin = Baseline.of(make_network(samples, dtype="float64"))
         assert len(train_baseline(twin, samples.X, samples.y, epochs=1, batch_size=3, drop_last=drop_last)) == batches
-
-
-def test_each_epoch_has_an_order_of_its_own() -> None:
-    first, second = (epoch_order(100, seed=3, epoch=epoch) for epoch in (0, 1))
-    assert sorted(first) == sorted(second) == list(range(100))
-    assert first.tolist() != second.tolist() != epoch_order(100, seed=4, epoch=1).tolist()
-    assert first.tolist() == epoch_order(100, seed=3, epoch=0).tolist()
-    assert epoch_order(5, 0, 0, shuffle=False).tolist() == [0, 1, 2, 3, 4]
