@@ -409,9 +409,7 @@ class Predictor:
         run_apart(calls, partial(team.control.__setitem__, bulk.STOP, 1))
         return losses, correct
 
-    def _calls(
-        self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any], threads: int
-    ) -> list[partial[Any]]:
+    def _calls(self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any], threads: int) -> list[partial[Any]]:
         """The calls of ``predict_pieces`` for each thread."""
         rows = max(1, min(PREDICT_ROWS, len(X)))
         pieces = -(-len(X) // rows)

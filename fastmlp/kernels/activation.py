@@ -15,6 +15,7 @@ from fastmlp.kernels.tile import (
     load,
     logistic,
     multiply,
+    put,
     rectify,
     step,
     store,
@@ -63,7 +64,7 @@ def activate(kind, z, start, rows, width):
     if width < block:
         for row in range(rows):
             for column in range(width, block):
-                z[start + row * block + column] = 0
+                put(z, start + row * block + column, z.dtype.type(0))
 
 
 @kernel

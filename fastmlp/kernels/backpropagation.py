@@ -22,7 +22,7 @@ from fastmlp.kernels.propagation import (
     skips_zeros,
 )
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, add_scaled, get, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, add_scaled, get, lanes_of, load, put, store, zeros
 
 
 @phase
@@ -302,14 +302,15 @@ def weigh(layers, i, memory, piece):
     for group in range(first_group, last_group):
         first, after = share(blocks, layer.groups, group), share(blocks, layer.groups, group + 1)
         total = dense.sum_squares(memory.parameters, layer.weights + first * length, (after - first) * length)
-        memory.shared[layer.squares + piece.number % 2 * layer.groups + group] = total
+        put(memory.shared, layer.squares + piece.number % 2 * layer.groups + group, memory.shared.dtype.type(total))
 
 
 @kernel
 def sum_of_squares(layers, memory, piece):
     """What ``weigh`` found for all layers and groups."""
     total = 0.0
-    for layer in layers:
+    for i in range(len(layers)):
+        layer = layers[i]
         for group in range(layer.groups):
-            total += np.float64(memory.shared[layer.squares + piece.number % 2 * layer.groups + group])
+            total += np.float64(get(memory.shared, layer.squares + piece.number % 2 * layer.groups + group))
     return total

@@ -33,12 +33,13 @@ from fastmlp.kernels.backpropagation import (
     weigh,
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
+from fastmlp.kernels.flat import flat
 from fastmlp.kernels.layout import MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import arrive, share, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
+from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of, put
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -104,8 +105,8 @@ def meet(team, barriers, times, since):
 @phase
 def settle(layers, options, data, memory, team):
     """Let weights take in what has been kept aside for them, also by a stretch that is not over."""
-    if team.control[PENDING] > 0:
-        done = whole_stretch(team.control[BEGIN], team.control[PENDING], memory)
+    if get(team.control, PENDING) > 0:
+        done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
         gather(layers, options, data, memory, done)
         forward_inputs(layers, options, data, memory, done)  # scales them
         step_inputs(layers, options, memory, done, 0.0)
@@ -142,19 +143,19 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     """
     mode = flush_subnormals()
     options = options_record[0]
-    data, memory, team = by_reference(data), by_reference(memory), by_reference(team)
+    layers, data, memory, team = flat(layers), by_reference(data), by_reference(memory), by_reference(team)
     if only_settle:
         settle(layers, options, data, memory, team)
         last_step = first_step
     barriers, number = 0, 0
     clear_biases(layers, options, memory)
-    whole, pending = whole_stretch(0, 0, memory), 0
+    whole, pending = by_reference(whole_stretch(0, 0, memory)), 0
     since = clock()
     step = first_step
     while step < last_step:
         if team.thread == 0 and load_acquire(team.control, STOP) != 0:
             # the others learn of it at the first barrier of this step and look after the last one
-            team.control[END] = step + 1
+            put(team.control, END, step + 1)
         epoch = step // options.steps
         step_of_epoch = step - epoch * options.steps
         begin = step_of_epoch * options.batch_size
@@ -170,20 +171,20 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         for offset in range(0, count, MICRO_BATCH):
             samples = min(MICRO_BATCH, count - offset)
             block = VECTORS * lanes_of(memory.own)
-            piece = Piece(
+            piece = by_reference(Piece(
                 number, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
                 offset == 0, offset + samples == count, begin + offset + samples, before,
-            )  # fmt: skip
+            ))  # fmt: skip
             number += 1
             if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:
-                team.control[END] = step
+                put(team.control, END, step)
             if options.weigh and piece.first:
                 for i in range(len(layers)):
                     weigh(layers, i, memory, piece)
             if options.stretch > 1:
                 steps = min(options.stretch, options.steps - step_of_epoch + position)
                 samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
-                whole = whole_stretch(begin - before, samples, memory)
+                whole = by_reference(whole_stretch(begin - before, samples, memory))
             if options.stretch == 1 or position == 0 or step == first_step:
                 gather(layers, options, data, memory, piece if options.stretch == 1 else whole)
                 since = lap(times, team, GATHER, since)
@@ -199,7 +200,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             since = lap(times, team, FORWARD, since)
             barriers += 1
             since = meet(team, barriers, times, since)
-            if team.control[END] <= step:
+            if get(team.control, END) <= step:
                 stopped = True
                 break
             if options.weigh and piece.first:
@@ -224,7 +225,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             break
         if team.thread == 0:
             losses[step] = total / count + penalty
-            team.control[DONE] = step + 1
+            put(team.control, DONE, step + 1)
         if options.stretch > 1:
             pending = before + count if np.isfinite(total) else before
             if pending == whole.samples:
@@ -236,12 +237,13 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             fold_background(layers, options, data, memory, True)
         if not np.isfinite(total):
             if team.thread == 0:
-                team.control[DIVERGED] = 1
+                put(team.control, DIVERGED, 1)
             break
-        if step >= team.control[END]:
+        if step >= get(team.control, END):
             break
     if team.thread == 0 and not only_settle:
-        team.control[PENDING], team.control[BEGIN] = pending, whole.start
+        put(team.control, PENDING, pending)
+        put(team.control, BEGIN, whole.start)
     restore_floating_point(mode)
 
 

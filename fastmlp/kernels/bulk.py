@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmlp.kernels import output
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
+from fastmlp.kernels.flat import flat
 from fastmlp.kernels.machine import (
     fetch_add,
     flush_subnormals,
@@ -119,7 +120,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     """
     mode = flush_subnormals()
     options = options_record[0]
-    data, memory, team = by_reference(data), by_reference(memory), by_reference(team)
+    layers, data, memory, team = flat(layers), by_reference(data), by_reference(memory), by_reference(team)
     block = VECTORS * lanes_of(memory.own)
     pieces = (len(data.order) + options.batch_size - 1) // options.batch_size
     ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
@@ -134,7 +135,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
             ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
-        piece = Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0)
+        piece = by_reference(Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0))
         gather(layers, options, data, memory, piece)
         for i in range(len(layers) - 1):
             forward(layers, i, options, data, memory, piece)

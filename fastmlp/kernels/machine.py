@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from fastmlp.kernels.tile import _element
+from fastmlp.kernels.flat import element_pointer
 
 _TRIPLE = cpu_target.target_context.codegen().magic_tuple()[0]
 _X86 = _TRIPLE.startswith(("x86_64", "i386", "i686"))
@@ -29,7 +29,7 @@ def load_acquire(typing_context, array, offset):
     """Read ``array[offset]`` (int64); what its writer wrote before ``store_release`` is visible afterwards."""
 
     def emit(context, builder, signature, arguments):
-        return builder.load_atomic(_element(context, builder, array, *arguments), "acquire", 8)
+        return builder.load_atomic(element_pointer(context, builder, array, *arguments), "acquire", 8)
 
     return types.int64(array, types.int64), emit
 
@@ -39,7 +39,7 @@ def store_release(typing_context, array, offset, value):
     """Write ``array[offset] = value`` (int64) after everything written before it."""
 
     def emit(context, builder, signature, arguments):
-        builder.store_atomic(arguments[2], _element(context, builder, array, *arguments[:2]), "release", 8)
+        builder.store_atomic(arguments[2], element_pointer(context, builder, array, *arguments[:2]), "release", 8)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64), emit
@@ -50,7 +50,7 @@ def fetch_add(typing_context, array, offset, value):
     """Add to ``array[offset]`` (int64) atomically and return what it was."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         return builder.atomic_rmw("add", pointer, arguments[2], "acq_rel")
 
     return types.int64(array, types.int64, types.int64), emit
@@ -112,7 +112,7 @@ def prefetch(typing_context, array, offset):
     """Ask for the cache line of ``array[offset]``; any offset is allowed."""
 
     def emit(context, builder, signature, arguments):
-        pointer = builder.bitcast(_element(context, builder, array, *arguments), ir.IntType(8).as_pointer())
+        pointer = builder.bitcast(element_pointer(context, builder, array, *arguments), ir.IntType(8).as_pointer())
         integer = ir.IntType(32)
         function = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
         callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")

@@ -20,6 +20,7 @@ from fastmlp.kernels.tile import (
     divide,
     exponential,
     fill,
+    get,
     lanes_of,
     load,
     logarithm,
@@ -27,6 +28,7 @@ from fastmlp.kernels.tile import (
     multiply,
     multiply_add,
     multiply_add_rows,
+    put,
     store,
     subtract,
     sum_elements,
@@ -186,12 +188,13 @@ def cross_entropy(
     loss = 0.0
     for row in range(samples):
         square, column = row // block, row % block
-        offset = (square * classes + np.int64(labels[order[first + row]])) * block + column
-        deltas[d_start + offset] -= scale
-        loss += np.float64(log_sums[s_start + row]) - np.float64(logits[l_start + offset])
+        label = np.int64(get(labels, np.int64(get(order, first + row))))
+        offset = (square * classes + label) * block + column
+        put(deltas, d_start + offset, deltas.dtype.type(get(deltas, d_start + offset) - scale))
+        loss += np.float64(get(log_sums, s_start + row)) - np.float64(get(logits, l_start + offset))
     for row in range(samples, register_count(logits, samples) * lanes_of(logits)):
         for c in range(classes):
-            deltas[d_start + (row // block * classes + c) * block + row % block] = 0
+            put(deltas, d_start + (row // block * classes + c) * block + row % block, deltas.dtype.type(0))
     return loss
 
 
@@ -263,6 +266,6 @@ def step_bias(rule, first, last, momentum, deltas, d_start, classes, samples, sc
             tile = zeros(w, 1, 1)
             for r in range(register_count(w, samples)):
                 tile = add(tile, load(deltas, d_start + register_start(w, classes, r) + c * block, 0, 1, 1))
-            scratch[s_start + c - start] = sum_elements(tile)
+            put(scratch, s_start + c - start, sum_elements(tile))
         total = load(scratch, s_start, 0, 1, VECTORS)
         optimizer.step_row(rule, first, last, total, w, v, sums, bias + start, momentum, 0.0)

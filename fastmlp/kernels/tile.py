@@ -24,6 +24,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
 from fastmlp.kernels import vector
+from fastmlp.kernels.flat import element_pointer
 from fastmlp.kernels.vector import LANES, REGISTER_BYTES, Lanes, Vector, integer_constant
 
 _IS_ARM = cpu_target.target_context.codegen().magic_tuple()[0].startswith(("aarch64", "arm64"))
@@ -58,11 +59,6 @@ class _TileModel(models.PrimitiveModel):
 
     def __init__(self, manager: Any, tile: Tile) -> None:
         super().__init__(manager, tile, ir.ArrayType(tile.lanes.vector, tile.rows * tile.vectors))
-
-
-def _element(context: Any, builder: ir.IRBuilder, array_type: types.Array, array: Any, offset: ir.Value) -> ir.Value:
-    """Pointer to the element at a flat offset; no bounds, no negative indices."""
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
 
 def _registers(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[Vector]:
@@ -120,7 +116,7 @@ def load(typing_context, array, offset, stride, rows, vectors):
     tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         pointers = _row_pointers(builder, pointer, arguments[2], tile)
         return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
@@ -132,7 +128,7 @@ def load_like(typing_context, tile, array, offset, stride, gap):
     """``load_blocks`` in the shape of another tile."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[1:3])
+        pointer = element_pointer(context, builder, array, *arguments[1:3])
         pointers = _row_pointers(builder, pointer, arguments[3], tile, arguments[4])
         return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
@@ -145,7 +141,7 @@ def load_square(typing_context, array, offset, stride):
     tile = Tile(array.dtype, LANES[array.dtype].count, 1)
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         pointers = _row_pointers(builder, pointer, arguments[2], tile)
         return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
@@ -158,7 +154,7 @@ def load_as(typing_context, like, array, offset, stride, rows, vectors):
     tile = Tile(like.dtype, rows.literal_value, vectors.literal_value)
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[1:3])
+        pointer = element_pointer(context, builder, array, *arguments[1:3])
         pointers = _row_pointers(builder, pointer, arguments[3], tile)
         if array.dtype == like.dtype:
             return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
@@ -181,7 +177,7 @@ def store(typing_context, array, offset, stride, tile):
     """``array[offset + r * stride:] = tile[r, :]``."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         registers = _registers(builder, tile, arguments[3])
         for p, register in zip(_row_pointers(builder, pointer, arguments[2], tile), registers, strict=True):
             vector.store(builder, p, register)
@@ -210,8 +206,8 @@ def multiply_add(typing_context, tile, a, a_offset, a_stride, b, b_offset):
 
     def emit(context, builder, signature, arguments):
         value, _, offset, stride, _, b_start = arguments
-        pointer = _element(context, builder, a, arguments[1], offset)
-        start = _element(context, builder, b, arguments[4], b_start)
+        pointer = element_pointer(context, builder, a, arguments[1], offset)
+        start = element_pointer(context, builder, b, arguments[4], b_start)
         row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors))
         return _rank_one(builder, tile, value, pointer, stride, row)
 
@@ -224,8 +220,8 @@ def multiply_add_blocks(typing_context, tile, a, a_offset, a_stride, b, b_offset
 
     def emit(context, builder, signature, arguments):
         value, _, offset, stride, _, b_start, gap = arguments
-        pointer = _element(context, builder, a, arguments[1], offset)
-        start = _element(context, builder, b, arguments[4], b_start)
+        pointer = element_pointer(context, builder, a, arguments[1], offset)
+        start = element_pointer(context, builder, b, arguments[4], b_start)
         row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
         return _rank_one(builder, tile, value, pointer, stride, row)
 
@@ -238,7 +234,7 @@ def load_blocks(typing_context, array, offset, stride, gap, rows, blocks):
     tile = Tile(array.dtype, rows.literal_value, blocks.literal_value * VECTORS)
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
         return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
@@ -250,7 +246,7 @@ def store_blocks(typing_context, array, offset, stride, gap, tile):
     """``store`` several blocks of ``VECTORS`` registers that are ``gap`` apart."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, array, *arguments[:2])
+        pointer = element_pointer(context, builder, array, *arguments[:2])
         registers = _registers(builder, tile, arguments[4])
         pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
         for p, register in zip(pointers, registers, strict=True):
@@ -265,7 +261,7 @@ def multiply_add_rows(typing_context, tile, a, a_offset, other):
     """``tile[r, :] += a[a_offset + r] * other[r, :]``, rounded once."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, a, *arguments[1:3])
+        pointer = element_pointer(context, builder, a, *arguments[1:3])
         registers, others = _registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[3])
         for r in range(tile.rows):
             scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
@@ -282,7 +278,7 @@ def accumulate_rows(typing_context, tile, a, a_offset, a_stride, other):
     """``tile[0, :] += a[a_offset + r * a_stride] * other[r, :]`` for the rows of ``other`` from first to last."""
 
     def emit(context, builder, signature, arguments):
-        pointer = _element(context, builder, a, *arguments[1:3])
+        pointer = element_pointer(context, builder, a, *arguments[1:3])
         registers, others = _registers(builder, tile, arguments[0]), _registers(builder, other, arguments[4])
         for r in range(other.rows):
             scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
@@ -471,11 +467,11 @@ def mark_nonzero(typing_context, like, array, offset, masks, word, bit):
         is_float = isinstance(array.dtype, types.Float)
         element = LANES[array.dtype].scalar if is_float else ir.IntType(8)
         values = ir.VectorType(element, count)
-        pointer = builder.bitcast(_element(context, builder, array, *arguments[1:3]), values.as_pointer())
+        pointer = builder.bitcast(element_pointer(context, builder, array, *arguments[1:3]), values.as_pointer())
         loaded = builder.load(pointer, align=1)
         zero = ir.Constant(values, None)
         flags = builder.fcmp_unordered("!=", loaded, zero) if is_float else builder.icmp_unsigned("!=", loaded, zero)
-        target = _element(context, builder, masks, *arguments[3:5])
+        target = element_pointer(context, builder, masks, *arguments[3:5])
         _store_flags(builder, target, arguments[5], builder.bitcast(flags, ir.IntType(count)))
         return context.get_dummy_value()
 
@@ -490,7 +486,7 @@ def clear_marks(typing_context, like, masks, word, bit):
 
     def emit(context, builder, signature, arguments):
         flags = ir.Constant(ir.IntType(VECTORS * LANES[like.dtype].count), 0)
-        _store_flags(builder, _element(context, builder, masks, *arguments[1:3]), arguments[3], flags)
+        _store_flags(builder, element_pointer(context, builder, masks, *arguments[1:3]), arguments[3], flags)
         return context.get_dummy_value()
 
     return types.void(like, masks, types.int64, types.int64), emit
@@ -505,9 +501,9 @@ def transpose_bits(typing_context, words, offset, out, out_offset):
     def emit(context, builder, signature, arguments):
         whole, half = (ir.VectorType(ir.IntType(bits), 32) for bits in (64, 32))
         bytes_of_half, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
-        pointer = builder.bitcast(_element(context, builder, words, *arguments[:2]), whole.as_pointer())
+        pointer = builder.bitcast(element_pointer(context, builder, words, *arguments[:2]), whole.as_pointer())
         loaded = builder.load(pointer, align=8)
-        target = _element(context, builder, out, *arguments[2:])
+        target = element_pointer(context, builder, out, *arguments[2:])
         zero = ir.Constant(column, [0] * 32)
         for start in (0, 32):
             shifted = builder.lshr(loaded, ir.Constant(whole, [start] * 32))
@@ -545,8 +541,8 @@ def transpose_rows(typing_context, x, starts, row, column, out, out_offset, gap,
 
         def load_row(r: int) -> ir.Value:
             index = builder.add(first, integer_constant(r))
-            begin = builder.load(_element(context, builder, starts, arguments[1], index))
-            pointer = _element(context, builder, x, arguments[0], builder.add(begin, start))
+            begin = builder.load(element_pointer(context, builder, starts, arguments[1], index))
+            pointer = element_pointer(context, builder, x, arguments[0], builder.add(begin, start))
             return builder.load(builder.bitcast(pointer, half.as_pointer()), align=x.dtype.bitwidth // 8)
 
         def shuffle(a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
@@ -575,7 +571,7 @@ def transpose_rows(typing_context, x, starts, row, column, out, out_offset, gap,
                 column = shuffle(merged, merged, list(range(part * count, (part + 1) * count)))
                 place = builder.add(target, builder.mul(step, integer_constant(k * parts + part)))
                 pointer = builder.bitcast(
-                    _element(context, builder, out, arguments[4], place), column.type.as_pointer()
+                    element_pointer(context, builder, out, arguments[4], place), column.type.as_pointer()
                 )
                 builder.store(column, pointer, align=x.dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -593,7 +589,7 @@ def nonzero_samples(typing_context, x, offset, gap, count, samples):
     def emit(context, builder, signature, arguments):
         row = ir.VectorType(ir.IntType(x.dtype.bitwidth), samples.literal_value)
         found = ir.Constant(row, None)
-        pointer = _element(context, builder, x, *arguments[:2])
+        pointer = element_pointer(context, builder, x, *arguments[:2])
         for _ in range(count.literal_value):
             loaded = builder.load(builder.bitcast(pointer, row.as_pointer()), align=x.dtype.bitwidth // 8)
             found = builder.or_(found, loaded)
@@ -620,7 +616,7 @@ def get(typing_context, array, offset):
     """``array[offset]`` without the instructions that serve negative indices."""
 
     def emit(context, builder, signature, arguments):
-        return builder.load(_element(context, builder, array, *arguments))
+        return builder.load(element_pointer(context, builder, array, *arguments))
 
     return array.dtype(array, types.int64), emit
 
@@ -630,7 +626,7 @@ def put(typing_context, array, offset, value):
     """``array[offset] = value`` without the instructions that serve negative indices."""
 
     def emit(context, builder, signature, arguments):
-        builder.store(arguments[2], _element(context, builder, array, *arguments[:2]))
+        builder.store(arguments[2], element_pointer(context, builder, array, *arguments[:2]))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), emit
