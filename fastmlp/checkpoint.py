@@ -36,7 +36,8 @@ from fastmlp.runs import make_folder
 if TYPE_CHECKING:
     from fastmlp.network import Network
 
-FORMAT = 1
+# 1: orders of the samples were those of NumPy's own permutation.
+FORMAT = 2
 KEPT = 2
 
 # What Python makes of JSON can take thirty times its bytes, so only as much is parsed as a thousand layers need.
@@ -259,13 +260,18 @@ def _checkpoint(description: Any, tensors: dict[str, NDArray[Any]]) -> Checkpoin
     if not isinstance(description, dict) or not isinstance(description.get("origin"), dict):
         raise CheckpointError("the description is not a JSON object with an origin")
     version = description.get("format")
-    if version != FORMAT or isinstance(version, bool):
+    if isinstance(version, bool) or version not in (1, FORMAT):
         raise CheckpointError(
-            f"the checkpoint was written in format {version!r}, this version reads {FORMAT}; upgrade fastmlp"
+            f"the checkpoint was written in format {version!r}, this version reads 1 and {FORMAT}; upgrade fastmlp"
         )
     if description.keys() != _DESCRIPTION or not isinstance(description["note"], dict):
         raise CheckpointError(f"the description must have the entries {', '.join(sorted(_DESCRIPTION))}")
     origin = _origin(description["origin"])
+    if version == 1 and origin.recipe.shuffle:
+        raise CheckpointError(
+            "the checkpoint was written in format 1, with orders of the samples that this version does not draw; "
+            "train anew, or go on with the fastmlp that wrote it"
+        )
     epoch = checks.check_whole_number("epoch", description["epoch"], 0, origin.recipe.epochs)
     seconds = checks.check_number("training_seconds", description["training_seconds"])
     _check_tensors(origin, epoch, tensors)

@@ -514,7 +514,8 @@ def test_what_is_written_comes_back() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("format", 2, "written in format 2, this version reads 1; upgrade"),
+        ("format", 3, "written in format 3, this version reads 1 and 2; upgrade"),
+        ("format", 1, "orders of the samples that this version does not draw; train anew"),
         ("format", True, "written in format True"),
         ("epoch", 3, "epoch must be a whole number from 0 to 2"),
         ("epoch", 1, "array 'losses' is float64"),

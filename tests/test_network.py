@@ -93,6 +93,10 @@ def test_nothing_is_kept_from_one_prediction_to_the_next() -> None:
     assert same_as_a_fresh_one(samples.X)
     network.mean = network.mean + 10
     assert same_as_a_fresh_one(samples.X)
+    network.mean += 10  # in place
+    assert same_as_a_fresh_one(samples.X)
+    network.activation = "tanh"
+    assert same_as_a_fresh_one(samples.X)
 
 
 def test_memory_of_a_small_prediction_is_not_used_for_a_larger_one() -> None:

@@ -57,7 +57,8 @@ class Peer(ABC):
         """Train on from the present weights and return the seconds that it took.
 
         The order of the samples comes from `fastmlp.shuffling`, so it is the same for every implementation.
-        Peers get it for free, outside the clock; fastmlp and the NumPy twin draw it themselves, inside.
+        Peers get it for free, outside the clock; fastmlp and the NumPy twin draw it themselves, inside:
+        the twin, in plain Python, in two hundredths of its time at 784-64-10, batch 32.
         """
         workload = self.workload
         rates = learning_rates(workload, epochs * workload.steps_per_epoch).astype(self.dtype)

@@ -91,7 +91,8 @@ def _record(typing_context, flat, index):
 @overload(operator.getitem)
 def _item(flat, index):
     """Records are handed out by their address; for numbers there is ``get``."""
-    return (lambda flat, index: _record(flat, index)) if isinstance(flat, Flat) else None
+    of_records = isinstance(flat, Flat) and isinstance(flat.dtype, types.Record)
+    return (lambda flat, index: _record(flat, index)) if of_records else None
 
 
 @overload(len)
