@@ -143,8 +143,8 @@ def check_training(plan: Plan, layers: Sequence[int], *, dtype: str, n_train: in
         copies=4 + (plan.batch_size > _ROWS_AT_ONCE) + (plan.patience is not None) + (plan.momentum > 0),
         threads=threads,
     )
-    # the projections of the samples; the orders of two epochs, and the 64-bit integers that they are drawn as
-    needed += n_train * (_BYTES[dtype] + 2 * (4 + 8))
+    # the projections of the samples; the orders of two epochs, and the numbers that one is drawn by
+    needed += n_train * (_BYTES[dtype] + 2 * 4 + 8)
     check_available(needed, "model", "for weights and training state", "Use fewer or narrower layers, or fewer epochs")
 
 

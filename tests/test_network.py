@@ -93,6 +93,8 @@ def test_nothing_is_kept_from_one_prediction_to_the_next() -> None:
     assert same_as_a_fresh_one(samples.X)
     network.mean = network.mean + 10
     assert same_as_a_fresh_one(samples.X)
+    network.mean = np.full(100, 50.0)
+    assert same_as_a_fresh_one(samples.X)
     network.mean += 10  # in place
     assert same_as_a_fresh_one(samples.X)
     network.activation = "tanh"

@@ -211,7 +211,7 @@ class Layout:
     def owned(self, thread: int, threads: int) -> NDArray[Any]:
         """``layers`` for one of some threads: groups are dealt as evenly as possible.
 
-        Kernels ask for that several times a layer and mini-batch, and to divide anew each time costs more.
+        Kernels need that several times a layer and mini-batch, so it is divided once a call.
         """
         layers = self.layers.copy()
         blocks = layers["outputs"].copy()

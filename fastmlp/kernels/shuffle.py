@@ -12,8 +12,8 @@ from fastmlp.kernels.tile import get, put
 def draw_order(numbers, order):
     """Exchange each place with one of those up to it.
 
-    NumPy's own permutation takes three times as long, and holds the interpreter's lock meanwhile, so that threads
-    cannot share the work: 784-64-10 trains 20,000 samples at batch 32 in 1.5 % less time than with that.
+    With the numbers, an order of 20,000 takes 58 us: NumPy's own permutation takes 177, an epoch of 784-64-10 ten
+    thousand.
 
     Parameters
     ----------
