@@ -228,6 +228,34 @@ def test_team_size_follows_the_speed() -> None:
     assert busy.best == 8
 
 
+def decide(team: TeamSize, *seconds: float) -> int:
+    """The size that a team has after trials of some durations, in their order."""
+    for duration in seconds:
+        assert team.trying
+        team.record(100, duration)
+    assert not team.trying
+    return team.current
+
+
+def test_team_size_in_a_noisy_moment() -> None:
+    """Another size has to be faster twice, and a smaller one clearly."""
+    cold = 9.0
+    assert decide(TeamSize(2, adaptive=True), cold, 1.0, 1.1) == 2
+    assert decide(TeamSize(2, adaptive=True), cold, 3.0, 1.1, 0.9, 1.1) == 1
+    assert decide(TeamSize(2, adaptive=True), cold, 1.3, 1.1, 1.0, 1.1) == 2
+    assert decide(TeamSize(2, adaptive=True), cold, 1.1, 1.0, 1.1, 1.05) == 2
+    assert decide(TeamSize(4, adaptive=True), cold, 2.0, 1.0, 1.0, 2.0, 1.0, 1.0) == 2
+
+
+def test_smaller_team_is_doubted_soon() -> None:
+    team = TeamSize(2, adaptive=True)
+    assert decide(team, 9.0, 3.0, 1.0, 3.0, 1.0) == 1
+    team.record(1000, 0.2)
+    assert decide(team, 0.7, 1.0, 0.7, 1.0) == 2
+    team.record(1000, 0.2)
+    assert not team.trying
+
+
 def test_trials_of_team_sizes_become_rare() -> None:
     team, trials = TeamSize(2, adaptive=True), 0
     for _ in range(1000):
