@@ -32,12 +32,16 @@ def test_five_epochs_of_mnist(momentum: float) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("hidden", [(64,), (64, 64), (128,)], ids=str)
 def test_no_seed_fails(hidden: tuple[int, ...]) -> None:
-    """A hundred seeds, plain gradient descent: none is an accident."""
+    """A hundred seeds, plain gradient descent: none is an accident.
+
+    With a falling rate, as the last batches at a constant one scatter more than the seeds. Measured: means of 96.2 to
+    96.6 %, standard deviations of 0.12 to 0.16 %, minima of 95.9 to 96.4 %.
+    """
     mnist = fastmlp.load_dataset("mnist", n_train=20_000)
     accuracies = []
     for seed in range(100):
         network = fastmlp.Network((784, *hidden, 10), seed=seed, mean=mnist.mean, std=mnist.std)
-        fastmlp.train(network, mnist.X_train, mnist.y_train, epochs=5, learning_rate=0.05, seed=seed)
+        fastmlp.train(network, mnist.X_train, mnist.y_train, epochs=5, learning_rate=0.1, schedule="linear", seed=seed)
         accuracies.append(network.evaluate(mnist.X_test, mnist.y_test).accuracy)
-    assert np.mean(accuracies) > 0.955, accuracies
-    assert min(accuracies) > 0.945, accuracies
+    assert np.mean(accuracies) > 0.96, accuracies
+    assert min(accuracies) > 0.955, accuracies
