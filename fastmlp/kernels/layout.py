@@ -54,10 +54,7 @@ LAYER = np.dtype(
         ("groups", np.int64),  # number of groups that the blocks are dealt to
         ("first_group", np.int64),  # groups that a thread owns, up to ``last_group``
         ("last_group", np.int64),
-        (
-            "first_block",
-            np.int64,
-        ),  # their blocks: of inputs for the output layer, else of outputs
+        ("first_block", np.int64),  # their blocks: of inputs for the output layer, else of outputs
         ("last_block", np.int64),
         ("weights", np.int64),  # offset in the parameters
         ("bias", np.int64),  # offset in the parameters
@@ -171,9 +168,8 @@ class Layout:
         Samples that there is room for at each input with a background: 16, 32 or 64.
     n_parameters, n_kept, n_shared, n_private, n_raw, n_masks, n_nonzero, n_marks, n_walks : int
         Lengths of the flat arrays: parameters, deltas kept, memory shared by the threads, own memory of each thread,
-        shared masks
-        of activations (uint64), and each thread's masks of its samples (uint64) and of their transposition (uint32),
-        and a list of walks over them (uint64).
+        samples as they are, shared masks of activations (uint64), and each thread's masks of its samples (uint64) and
+        of their transposition (uint32), and a list of walks over them (uint64).
     useful_threads : int
         More threads than this would own nothing.
     """
