@@ -35,6 +35,8 @@ SECTIONS: dict[str, ModuleType] = {
 
 BENCH = Path(__file__).parent
 README = ROOT / "README.md"
+# One folder for each further machine that the README shows, from `--output bench/other-machines/NAME --only training`.
+OTHER_MACHINES = BENCH / "other-machines"
 _QUIET_LOAD = 0.5  # runnable processes over the last minute, before the report starts its own
 _QUICK_FOLDER = ROOT / "runs" / "bench-quick"
 
@@ -161,6 +163,9 @@ def contents(results: dict[str, Json]) -> dict[str, str]:
     goals: list[dict[str, Any]] = [goal for result in results.values() for goal in result["goals"]]
     if "training" in results:
         made["machine"] = machine.sentence(results["training"])
+        others = [load(folder / "results")["training"] for folder in sorted(OTHER_MACHINES.glob("*/"))]
+        made["machines"] = training.machines([results["training"], *others])
+        made["other-machines"] = "; ".join(machine.sentence(other) for other in others)
         made["against-jax"] = amount(goals[0]["value"], "x")
     made["all-goals"] = goals_table(goals)
     made["missed"] = str(sum(goal["verdict"] == "missed" for goal in goals))
