@@ -251,7 +251,7 @@ def test_smaller_team_is_doubted_soon() -> None:
     team = TeamSize(2, adaptive=True)
     assert decide(team, 9.0, 3.0, 1.0, 3.0, 1.0) == 1
     team.record(1000, 0.2)
-    assert decide(team, 0.7, 1.0, 0.7, 1.0) == 2
+    assert decide(team, 0.95, 1.0, 0.95, 1.0) == 2
     team.record(1000, 0.2)
     assert not team.trying
 
