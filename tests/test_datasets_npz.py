@@ -127,6 +127,25 @@ BAD_ARCHIVES = {
 }
 
 
+LONG = {
+    "of an array": zip_bytes({"X" * 65_000 + ".npy": npy_bytes(ramp(4)), "y.npy": b""}),
+    # the name before the array, 65,000 characters by its length, differs from the one in the list at the end
+    "before an array": GOOD[:26] + (65_000).to_bytes(2, "little") + GOOD[28:],
+}
+
+
+@pytest.mark.parametrize("data", LONG.values(), ids=LONG)
+def test_long_name(tmp_path: Path, data: bytes) -> None:
+    """Errors quote the beginning of it."""
+    path = tmp_path / "data.npz"
+    path.write_bytes(data)
+    with pytest.raises(DataFormatError) as caught:
+        read_npz(path, X_Y, max_bytes=ROOMY)
+    message = str(caught.value).removeprefix(f"{path}: ")
+    assert len(message) == 400
+    assert message.endswith("...")
+
+
 @pytest.mark.parametrize(("data", "words"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)
 def test_bad_archive(tmp_path: Path, data: bytes, words: str) -> None:
     """Refuse a bad archive."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_DIMENSIONS = 4
 _DEFLATE_MAX_RATIO = 1032  # the best code of deflate is 2 bits for 258 bytes
 _PIECE = 2**18  # bytes read at a time: small enough that a checksum finds them still in the CPU's cache
+_MOST_CHARACTERS = 400  # of what an error says is wrong with a file
 
 
 class RawArray(NamedTuple):
@@ -35,11 +36,20 @@ def data_error(
 ) -> DataFormatError:
     """Compose the one line ``<file>: <what is wrong> (got X, expected Y). <hint>``.
 
-    Characters that could disturb a terminal (line ends, escape sequences in file names) are shown as escapes.
+    Characters that could disturb a terminal (line ends, escape sequences in file names) are shown as escapes. What is
+    wrong may quote the file, a name of 65,000 characters for example, and is cut off where it gets long.
     """
     found = [f"{word} {value}" for word, value in (("got", got), ("expected", expected)) if value is not None]
-    line = f"{where}: {wrong}" + (f" ({', '.join(found)})" if found else "") + (f". {hint}" if hint else "")
-    return DataFormatError("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+    wrong += f" ({', '.join(found)})" if found else ""
+    return DataFormatError(f"{_printable(where)}: {_cut(_printable(wrong))}" + (f". {hint}" if hint else ""))
+
+
+def _printable(text: object) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
 
 
 def open_regular(path: Path) -> BufferedReader:
