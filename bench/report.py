@@ -163,12 +163,13 @@ def contents(results: dict[str, Json]) -> dict[str, str]:
     goals: list[dict[str, Any]] = [goal for result in results.values() for goal in result["goals"]]
     if "training" in results:
         made["machine"] = machine.sentence(results["training"])
-        others = [load(folder / "results")["training"] for folder in sorted(OTHER_MACHINES.glob("*/"))]
-        made["machines"] = training.machines([results["training"], *others])
-        made["other-machines"] = "; ".join(machine.sentence(other) for other in others)
         made["against-jax"] = amount(goals[0]["value"], "x")
     made["all-goals"] = goals_table(goals)
     made["missed"] = str(sum(goal["verdict"] == "missed" for goal in goals))
+    for folder in OTHER_MACHINES.iterdir():
+        result = load(folder / "results")["training"]
+        made[f"machine-{folder.name}"] = machine.sentence(result)
+        made[f"networks-{folder.name}"] = training.tables(result)["networks"]
     return made
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 # that nobody has touched yet) and count for none.
 TRIAL_SECONDS = 0.003
 
-# Sizes are tried once, and a second time if the present one is not the fastest. A smaller team is taken if it is faster
-# by this factor: beside a busy process, where that matters, it is faster by 1.3 to 2, but in a noisy moment anything
-# may be a little faster. Always two rounds, and a winner that is faster by 1.03, cost trainings of 0.2 s at 784-64-10
-# on two threads 4.5 % against ``threads=2`` (median of 101 on a noisy machine); this way they cost 1.8 %.
+# Sizes are tried once, and a second time if the present one is not the fastest. Always twice, and a winner that is
+# faster by 1.03, cost trainings of 0.2 s at 784-64-10 on two threads 4.5 % against ``threads=2`` (median of 101
+# alternating rounds on a noisy machine); this way they cost 1.8 %.
 _ROUNDS = 2
+
+# A smaller team is taken if it is faster by this factor: beside a busy process, where that matters, it is faster by 1.3
+# to 2, but in a noisy moment anything may be a little faster.
 _BETTER = 1.1
 
 # Seconds until a rival size is tried again: doubled whenever the present size turns out to be the better. A team that
@@ -47,7 +49,7 @@ class TeamSize:
         self.best = limit
         self._trials = [limit, *self.sizes] if len(self.sizes) > 1 else []
         self._cold, self._round = True, 1
-        self._done: dict[int, tuple[int, float]] = {}  # steps and seconds of all trials of a size
+        self._tried: dict[int, tuple[int, float]] = {}  # steps and seconds of all trials of a size
         self._seconds, self._wait, self._rivals = 0.0, _FIRST_WAIT, 0
 
     @property
@@ -65,8 +67,8 @@ class TeamSize:
         if self._trials:
             size = self._trials.pop(0)
             if not self._cold:
-                steps_before, seconds_before = self._done.get(size, (0, 0.0))
-                self._done[size] = steps_before + steps, seconds_before + seconds
+                steps_before, seconds_before = self._tried.get(size, (0, 0.0))
+                self._tried[size] = steps_before + steps, seconds_before + seconds
             self._cold = False
             if not self._trials:
                 self._decide()
@@ -77,12 +79,12 @@ class TeamSize:
 
     def _decide(self) -> None:
         """Keep the best size while it is the fastest; else try again, then take the largest or what is much faster."""
-        speed = {size: steps / seconds for size, (steps, seconds) in self._done.items()}
-        before, fastest = self.best, max(speed, key=speed.__getitem__)
-        if fastest != before and self._round < _ROUNDS:
-            self._trials, self._round = list(speed), self._round + 1
-            return
-        if fastest != before:
+        speed = {size: steps / seconds for size, (steps, seconds) in self._tried.items()}
+        before = self.best
+        if max(speed, key=speed.__getitem__) != before:
+            if self._round < _ROUNDS:
+                self._trials, self._round = list(speed), self._round + 1
+                return
             self.best = max(speed)
             for size in sorted(speed, reverse=True):
                 if speed[size] > _BETTER * speed[self.best]:
@@ -91,7 +93,7 @@ class TeamSize:
             self._wait = min(2 * self._wait, _LONGEST_WAIT)
         else:
             self._wait = _FIRST_WAIT if self.best == self.sizes[0] else _FIRST_WAIT_OF_SMALLER
-        self._round, self._done, self._seconds = 1, {}, 0.0
+        self._round, self._tried, self._seconds = 1, {}, 0.0
 
     def _rival(self) -> int:
         """The next smaller and the next larger size in turn."""

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fastmlp.datasets.files import data_error
 from fastmlp.datasets.npz import read_npy, read_npz
 from fastmlp.errors import DataFormatError
 from tests.dataset_files import forged_npy, npy_bytes, ramp, zip_bytes
@@ -144,6 +145,14 @@ def test_long_name(tmp_path: Path, data: bytes) -> None:
     message = str(caught.value).removeprefix(f"{path}: ")
     assert len(message) == 400
     assert message.endswith("...")
+
+
+def test_every_part_of_an_error_is_printable_and_what_quotes_is_short() -> None:
+    message = str(data_error("a\x1b", "b\n" * 1000, got="c\r" * 1000, expected="d\t", hint="e\x07"))
+    assert message.isprintable()
+    assert message.startswith(r"a\x1b: b\nb\n")
+    assert message.endswith(r"..., expected d\t). e\x07")
+    assert len(message) < 1000
 
 
 @pytest.mark.parametrize(("data", "words"), BAD_ARCHIVES.values(), ids=BAD_ARCHIVES)

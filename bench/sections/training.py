@@ -122,19 +122,6 @@ def _networks(rows: list[Json]) -> str:
     return table(header, lines)
 
 
-def machines(results: list[Json]) -> str:
-    """Return a table of what several machines measured against JAX."""
-    rows = [[row["name"] for row in results[0]["rows"]]]
-    for result in results:
-        column = []
-        for row in result["rows"]:
-            ours, rival = row["results"]["fastmlp-all"], best(row["results"], "jax")
-            column.append("-" if rival is None else f"{_times(ours, rival)} ({thousands(ours['median'])})")
-        rows.append(column)
-    header = ["times JAX (samples/s)", *(result["machine"]["cpu"] for result in results)]
-    return table(header, [list(cells) for cells in zip(*rows, strict=True)])
-
-
 def _implementations(row: Json) -> str:
     ours = row["results"]["fastmlp-all"]
     lines = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_DIMENSIONS = 4
 _DEFLATE_MAX_RATIO = 1032  # the best code of deflate is 2 bits for 258 bytes
 _PIECE = 2**18  # bytes read at a time: small enough that a checksum finds them still in the CPU's cache
-_MOST_CHARACTERS = 400  # of what an error says is wrong with a file
+_MOST_CHARACTERS = 400  # of each part of an error that may quote a file
 
 
 class RawArray(NamedTuple):
@@ -36,19 +36,20 @@ def data_error(
 ) -> DataFormatError:
     """Compose the one line ``<file>: <what is wrong> (got X, expected Y). <hint>``.
 
-    Characters that could disturb a terminal (line ends, escape sequences in file names) are shown as escapes. What is
-    wrong may quote the file, a name of 65,000 characters for example, and is cut off where it gets long.
+    Characters that could disturb a terminal (line ends, escape sequences in file names) are shown as escapes. Each part
+    may quote the file, a name of 65,000 characters for example, and is cut off where it gets long.
     """
-    found = [f"{word} {value}" for word, value in (("got", got), ("expected", expected)) if value is not None]
-    wrong += f" ({', '.join(found)})" if found else ""
-    return DataFormatError(f"{_printable(where)}: {_cut(_printable(wrong))}" + (f". {hint}" if hint else ""))
+    given = (("got", got), ("expected", expected))
+    found = [f"{word} {_shorten(_printable(value))}" for word, value in given if value is not None]
+    line = f"{_printable(where)}: {_shorten(_printable(wrong))}" + (f" ({', '.join(found)})" if found else "")
+    return DataFormatError(line + (f". {_printable(hint)}" if hint else ""))
 
 
 def _printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 3] + "..."
 
 
