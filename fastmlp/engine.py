@@ -175,7 +175,6 @@ def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         _masks(layout.n_walks),
         _masks(layout.n_walks if layout.training else 0),
-        _masks(layout.n_walks if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
     )
 

@@ -239,7 +239,7 @@ def step_inputs(layers, options, memory, piece, shrink):
     deltas, d_start = where_kept(layer, options, memory)
     sparse.step_inputs(
         last - first, options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, options.columns,
-        memory.quads, memory.pairs, layer.words * WORD, deltas, d_start + first * panel, panel,
+        memory.quads, layer.words * WORD, deltas, d_start + first * panel, panel,
         memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
     )  # fmt: skip
     if options.idle:

@@ -48,8 +48,7 @@ class Memory(NamedTuple):
     starts: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    quads: NDArray[Any]  # walks over four, two inputs and over single units, see ``walks``
-    pairs: NDArray[Any]
+    quads: NDArray[Any]  # walks over four inputs and over single units, see ``walks``
     units: NDArray[Any]
     idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
 
@@ -89,15 +88,13 @@ def gather(layers, options, data, memory, piece):
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
-        inputs, stride = layer.inputs * block, layer.words * WORD
+        inputs = layer.inputs * block
         background.gather(
             data.x, options.n_features, data.order, piece.start, piece.samples,
             memory.raw, inputs, options.columns, memory.starts, piece.ahead,
         )  # fmt: skip
-        first, last = layer.first_block, layer.last_block
         walks.list_inputs(
-            memory.raw, options.columns, piece.samples, inputs, options.apart,
-            memory.quads, memory.pairs, len(memory.pairs) > 0 and last - first > 1, stride,
+            memory.raw, options.columns, piece.samples, inputs, options.apart, memory.quads, layer.words * WORD,
         )  # fmt: skip
         start = projections_start(layers, options)
         for row in range(piece.rows):
@@ -159,7 +156,7 @@ def forward_inputs(layers, options, data, memory, piece):
     panel = options.capacity * block
     first, last = layer.first_block, layer.last_block
     # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
-    keep = np.int64(len(memory.pairs) > 0 or last - first > 2)
+    keep = np.int64(len(data.projections) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
     sparse.forward_inputs(
         last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,

@@ -29,11 +29,16 @@ from fastmlp.kernels.tile import (
     store_blocks,
     zeros,
 )
-from fastmlp.kernels.walks import PAIR, SINGLE, empty_count, pairs_of, union, walk_count
+from fastmlp.kernels.vector import REGISTER_BYTES
+from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, union, walk_count
 
 # Words of inputs whose weights, of four blocks, stay in the first-level cache while all samples pass (32 KiB).
 # Measured at 512 x 512, batch 32: 11 % faster than 2; the input layer of one of 64 does not care.
 INPUT_WORDS = 1
+
+# Blocks of weights of quads that step together: as many as there are registers for. On an Intel Xeon two take 4 to 8 %
+# less time for a whole mini-batch at 784-128-10 to 784-1024-10 than with pairs of inputs, which multiply fewer zeros.
+STEP_BLOCKS = 2 if REGISTER_BYTES == 64 else 1
 
 ONE = np.uint64(1)
 
@@ -224,25 +229,13 @@ def steps_of_empty(rule, first, last, shrink, walks):
     return 0 if nothing else empty_count(walks)
 
 
-@kernel
-def _in_panel(start, capacity, block, i, row):
-    """Where a panel ``[blocks][capacity][BLOCK]`` has input ``i`` of a sample."""
-    return start + (i // block * capacity + row) * block + i % block
-
-
-@kernel
-def _in_columns(start, columns, block, i, row):
-    """Where it is in ``[inputs][columns]``."""
-    return start + i * columns + row
-
-
-def _weight_step(granule, blocks, place):
-    """Make the kernel for tiles of ``granule`` inputs, found by ``place``, and some neighbouring blocks of outputs."""
+def _step_inputs(blocks):
+    """Make the kernel for quads of inputs and some neighbouring blocks of outputs."""
     vectors = blocks * VECTORS
 
     @phase
-    def step_tiles(
-        rule, first, last, momentum, shrink, a, a_start, capacity, walks, stride,
+    def step_quads(
+        rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -251,10 +244,10 @@ def _weight_step(granule, blocks, place):
         ----------
         rule, first, last, momentum, shrink
             See ``optimizer``.
-        a, a_start, capacity
-            The inputs, where ``place`` finds them.
-        walks, stride
-            From ``walks``: of units, pairs or quads.
+        a : float (flat)
+            ``[inputs][columns]`` at ``a_start``, from ``forward_inputs``.
+        quads, stride
+            From ``walks.list_inputs``.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -262,52 +255,26 @@ def _weight_step(granule, blocks, place):
             Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``: weights, velocities, sums.
         """
         block = VECTORS * lanes_of(w)
-        for k in range(walk_count(walks)):
-            i = np.int64(get(walks, k))
-            offset = w_start + i * block
-            tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
-            bits = get(walks, stride + k)
+        for k in range(walk_count(quads)):
+            i, j = pairs_of(get(quads, k))
+            offset, other_offset = w_start + i * block, w_start + j * block
+            tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
+            other = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, other_offset, w_gap, shrink)
+            i, j = a_start + i * columns, a_start + j * columns
+            bits = get(quads, stride + k)
             while bits != 0:
                 row = count_trailing_zeros(bits)
                 bits &= bits - ONE
-                a_offset = place(a_start, capacity, block, i, row)
-                tile = multiply_add_blocks(tile, a, a_offset, capacity, deltas, d_start + row * block, d_gap)
+                d_offset = d_start + row * block
+                tile = multiply_add_blocks(tile, a, i + row, columns, deltas, d_offset, d_gap)
+                other = multiply_add_blocks(other, a, j + row, columns, deltas, d_offset, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
-        for k in range(steps_of_empty(rule, first, last, shrink, walks)):
-            offset = w_start + np.int64(get(walks, stride - 1 - k)) * block
-            tile = optimizer.begin(rule, first, zeros(w, granule, vectors), w, sums, offset, w_gap, shrink)
-            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+            optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
 
-    return step_tiles
+    return step_quads
 
 
-_step_pairs = _weight_step(PAIR, 2, _in_columns)
-_step_units, _step_units_four = _weight_step(SINGLE, 1, _in_panel), _weight_step(SINGLE, 4, _in_panel)
-
-
-@phase
-def _step_quads(
-    rule, first, last, momentum, shrink, a, a_start, columns, walks, stride,
-    deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
-):  # fmt: skip
-    """As ``step_tiles`` for quads of inputs and one block of outputs, with walks from ``list_inputs``."""
-    block = VECTORS * lanes_of(w)
-    for k in range(walk_count(walks)):
-        i, j = pairs_of(get(walks, k))
-        offset, other_offset = w_start + i * block, w_start + j * block
-        tile = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, offset, w_gap, shrink)
-        other = optimizer.begin(rule, first, zeros(w, PAIR, VECTORS), w, sums, other_offset, w_gap, shrink)
-        bits = get(walks, stride + k)
-        while bits != 0:
-            row = count_trailing_zeros(bits)
-            bits &= bits - ONE
-            d_offset = d_start + row * block
-            a_offset = _in_columns(a_start, columns, block, i, row)
-            tile = multiply_add_blocks(tile, a, a_offset, columns, deltas, d_offset, d_gap)
-            a_offset = _in_columns(a_start, columns, block, j, row)
-            other = multiply_add_blocks(other, a, a_offset, columns, deltas, d_offset, d_gap)
-        optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
-        optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
+_step_one, _step_several = _step_inputs(1), _step_inputs(STEP_BLOCKS)
 
 
 @phase
@@ -323,24 +290,55 @@ def step_empty_quads(rule, first, last, momentum, shrink, walks, stride, w, v, s
 
 @phase
 def step_inputs(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, pairs, stride,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
-    """One step for any number of blocks of weights of inputs with a background, but for empty quads; as above.
-
-    Nothing is stored while the samples pass, so that pairs of inputs are best: with quads of two blocks a mini-batch
-    takes 1 to 6 % longer.
-    """
+    """One step for any number of blocks of weights of inputs with a background, but for empty quads; as above."""
     b = 0
     while b < n_blocks:
-        before = rule, first, last, momentum, shrink, a, a_start, columns
-        after = stride, deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap
-        if n_blocks - b >= 2:
-            _step_pairs(*before, pairs, *after)
-            b += 2
+        arguments = (
+            rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
+            deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
+        )  # fmt: skip
+        if n_blocks - b >= STEP_BLOCKS:
+            _step_several(*arguments)
+            b += STEP_BLOCKS
         else:
-            _step_quads(*before, quads, *after)
+            _step_one(*arguments)
             b += 1
+
+
+def _step_units(blocks):
+    """Make the kernel for single inputs and some neighbouring blocks of outputs."""
+    vectors = blocks * VECTORS
+
+    @phase
+    def step_tiles(
+        rule, first, last, momentum, shrink, a, a_start, capacity, units, stride,
+        deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
+    ):  # fmt: skip
+        """As ``step_quads`` for inputs in a panel ``[blocks][capacity][BLOCK]`` and walks from ``walks.list_units``."""
+        block = VECTORS * lanes_of(w)
+        for k in range(walk_count(units)):
+            i = np.int64(get(units, k))
+            offset = w_start + i * block
+            tile = optimizer.begin(rule, first, zeros(w, 1, vectors), w, sums, offset, w_gap, shrink)
+            start = a_start + i // block * capacity * block + i % block
+            bits = get(units, stride + k)
+            while bits != 0:
+                row = count_trailing_zeros(bits)
+                bits &= bits - ONE
+                tile = multiply_add_blocks(tile, a, start + row * block, capacity, deltas, d_start + row * block, d_gap)
+            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+        for k in range(steps_of_empty(rule, first, last, shrink, units)):
+            offset = w_start + np.int64(get(units, stride - 1 - k)) * block
+            tile = optimizer.begin(rule, first, zeros(w, 1, vectors), w, sums, offset, w_gap, shrink)
+            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
+
+    return step_tiles
+
+
+_step_units_one, _step_units_four = _step_units(1), _step_units(4)
 
 
 @phase
@@ -359,5 +357,5 @@ def step_units(
             _step_units_four(*arguments)
             b += 4
         else:
-            _step_units(*arguments)
+            _step_units_one(*arguments)
             b += 1

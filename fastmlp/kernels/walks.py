@@ -25,7 +25,7 @@ from fastmlp.kernels.tile import (
 # multiplied. Neighbouring pixels are often zero together, units that a ReLU has switched off are not. Quads are two
 # pairs, one below the other if the inputs are an image: 26 % of MNIST's are not empty, but 28 % of four in a row. That
 # is 2 to 4 % of the time at 784-1024-10 and 6 % of an evaluation at 784-64-10.
-SINGLE, PAIR = 1, 2
+PAIR = 2
 
 TWO_MARKS = 2 * MARK  # has a name as Numba takes no expression for a literal
 
@@ -150,8 +150,8 @@ def _samples_of_pair(x, columns, i, samples):
 
 
 @phase
-def list_inputs(x, columns, samples, inputs, apart, quads, pairs, with_pairs, stride):
-    """List quads of inputs: two pairs, the second ``apart`` inputs behind the first; and the pairs on their own.
+def list_inputs(x, columns, samples, inputs, apart, quads, stride):
+    """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
 
     Parameters
     ----------
@@ -161,33 +161,19 @@ def list_inputs(x, columns, samples, inputs, apart, quads, pairs, with_pairs, st
         Numbers of both; ``inputs`` is a multiple of BLOCK.
     apart : int
         Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
-    quads, pairs : uint64 (flat), overwritten
-        As in ``list_units``. Of quads, the first inputs of both pairs are listed, the second 32 bits to the left. Empty
-        pairs are only listed if the other one of their quad is not empty.
-    with_pairs : bool
-        Whether the pairs are wanted.
+    quads : uint64 (flat), overwritten
+        As in ``list_units``. The first inputs of both pairs are listed, the second 32 bits to the left.
     """
-    count, empty, n_pairs, n_empty_pairs, first = 0, 0, 0, 0, 0
+    count, empty, first = 0, 0, 0
     while first < inputs:
         if first + 2 * apart > inputs:
             apart = PAIR
         for i in range(first, first + apart, PAIR):
-            bits, other_bits = (
-                _samples_of_pair(x, columns, i, samples),
-                _samples_of_pair(x, columns, i + apart, samples),
-            )
+            bits = _samples_of_pair(x, columns, i, samples) | _samples_of_pair(x, columns, i + apart, samples)
             quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
-            count, empty = _append(quads, stride, count, empty, quad, bits | other_bits)
-            if with_pairs:
-                n_pairs, n_empty_pairs = _append(pairs, stride, n_pairs, n_empty_pairs, np.uint64(i), bits)
-                n_pairs, n_empty_pairs = _append(
-                    pairs, stride, n_pairs, n_empty_pairs, np.uint64(i + apart), other_bits
-                )
-                n_empty_pairs -= 2 * np.int64((bits | other_bits) == 0)  # they are an empty quad
+            count, empty = _append(quads, stride, count, empty, quad, bits)
         first += 2 * apart
     _finish(quads, count, empty)
-    if with_pairs:
-        _finish(pairs, n_pairs, n_empty_pairs)
 
 
 @kernel
