@@ -152,11 +152,6 @@ def _stretch_of(batch_size: int) -> int:
     return (_STRETCH_ROWS - round_up(batch_size, ROWS)) // batch_size + 1
 
 
-def useful_threads(model: Model) -> int:
-    """More threads than this would own no part of the network."""
-    return Layout(model.sizes, model.dtype, 1).useful_threads
-
-
 def pack(model: Model, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Parameters as the kernels want them."""
     return Layout(model.sizes, model.dtype, 1, training=False).pack(weights, biases)
@@ -184,6 +179,13 @@ def _fit(memory: Memory, data: Data) -> Memory:
     return memory if data.x.dtype == np.uint8 else memory._replace(raw=memory.own)
 
 
+def _with_copies(memory: Memory) -> Memory:
+    """The memory of a thread that shares nothing but the inputs: what all others share, it has for itself."""
+    arrays = {name: getattr(memory, name) for name in ("parameters", "velocities", "sums", "shared", "masks")}
+    copies = {name: aligned_zeros(len(array), array.dtype) for name, array in arrays.items()}
+    return memory._replace(background=copies["parameters"], **copies)
+
+
 class TrainingMemory:
     """The parameters of a training and the memory that its kernels work in.
 
@@ -201,6 +203,8 @@ class TrainingMemory:
 
     Attributes
     ----------
+    threads : int
+        At most so many: more would own no part of the network.
     stretch : int
         Mini-batches that the input layer takes at once, see ``kernels.stretch``; counted from the beginning of an
         epoch.
@@ -229,7 +233,10 @@ class TrainingMemory:
         if model.sparse and rule == optimizer.DIRECT and l2 == 0:
             self.stretch = min(_stretch_of(batch_size), steps_per_epoch)
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
-        self.layout = Layout(model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1)
+        self.layout = Layout(
+            model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
+            shares_inputs=model.sparse and self.stretch == 1,
+        )  # fmt: skip
         in_pieces = batch_size > MICRO_BATCH
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)
         if l2 > 0:  # the penalty is summed over the weights as they are
@@ -255,11 +262,14 @@ class TrainingMemory:
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
         common = (
             self.parameters, self.parameters, self.velocities, self.sums, kept, decay,
-            shared, _masks(self.layout.n_masks),
+            shared, _masks(self.layout.n_masks), aligned_zeros(self.layout.n_exchanged, model.dtype),
         )  # fmt: skip
-        self.memories = [Memory(*common, *_own_memory(self.layout)) for _ in range(threads)]
+        self.threads = min(threads, self.layout.useful_threads)
+        self.memories = [Memory(*common, *_own_memory(self.layout)) for _ in range(self.threads)]
+        if self.layout.shares_inputs:
+            self.memories[1:] = map(_with_copies, self.memories[1:])
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
-        self.times = np.zeros((threads, len(batch.PHASES)), np.int64)
+        self.times = np.zeros((self.threads, len(batch.PHASES)), np.int64)
         self.current = self.parameters.copy() if model.sparse else self.parameters
         self._kernel: Callable[..., Any] | None = None
         self._data: Data  # with the order of the last call
@@ -323,7 +333,7 @@ class TrainingMemory:
         last: int,
         threads: int,
     ) -> list[Callable[[], object]]:
-        """The calls that run steps ``first .. last - 1`` on some threads, once there are samples.
+        """The calls that run steps ``first .. last - 1`` on some threads, once there are samples; see ``collect``.
 
         ``order`` (uint32) is that of the samples in one or more epochs, one behind the other; steps are counted from
         its beginning, where also ``rates`` and ``losses`` begin.
@@ -335,8 +345,12 @@ class TrainingMemory:
         self.control[batch.END] = last
         self.control[batch.DONE] = first
         counters = np.zeros(threads * STRIDE, np.int64)
-        for memory in self.memories[1:]:  # every thread counts the same, but not all have always been there
-            np.copyto(memory.idle, self.memories[0].idle)
+        whole = self.memories[0]
+        for memory in self.memories[1:threads]:  # not all have always been there
+            np.copyto(memory.idle, whole.idle)
+            if self.layout.shares_inputs:
+                np.copyto(memory.parameters, whole.parameters)
+                np.copyto(memory.velocities, whole.velocities)
 
         steps = rates, losses, self.times, first, last, False
         calls: list[Callable[[], object]] = []
@@ -346,6 +360,19 @@ class TrainingMemory:
             layers = self.layout.owned(thread, threads)
             calls.append(partial(self._kernel, layers, self.options, data, memory, team, *steps))
         return calls
+
+    def collect(self, threads: int) -> None:
+        """After the calls for so many threads: put the weights together that threads with copies own."""
+        if not self.layout.shares_inputs:
+            return
+        whole = self.memories[0]
+        for thread in range(1, threads):
+            inputs, own = self.layout.owned_inputs(thread, threads), self.memories[thread]
+            for name in ("parameters", "velocities") if len(whole.velocities) else ("parameters",):
+                target, source = (self.layout.weights_of(getattr(memory, name), inputs) for memory in (whole, own))
+                np.copyto(target, source)
+            pairs = slice(inputs.start // PAIR, inputs.stop // PAIR)
+            np.copyto(whole.idle[pairs], own.idle[pairs])
 
     def phase_seconds(self, total: float) -> dict[str, float]:
         """How a total of seconds divides among the phases of a mini-batch, by the ticks that all threads counted."""
@@ -443,7 +470,7 @@ class Predictor:
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
             masks = _masks(self._layout.n_masks)
             own = _own_memory(self._layout)
-            self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, *own))
+            self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, none, *own))
         return self._layout
 
 

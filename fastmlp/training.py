@@ -232,12 +232,12 @@ class _Training:
         self.rule = engine.rule_of(recipe.momentum, nesterov=recipe.nesterov)
         self.steps_per_epoch = recipe.steps_per_epoch(len(X))
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.team_limit = min(threads, engine.useful_threads(self.model))
         self.memory = engine.TrainingMemory(
             self.model, network.weights, network.biases, batch_size=recipe.batch_size,
             steps_per_epoch=self.steps_per_epoch, rule=self.rule, momentum=recipe.momentum, l2=recipe.l2,
-            threads=self.team_limit,
+            threads=threads,
         )  # fmt: skip
+        self.team_limit = self.memory.threads
         self.predictor = engine.Predictor(self.model, self.memory.current, threads)
         self.team_size = TeamSize(self.team_limit, adaptive=adaptive)
         self.rates = recipe.rates(self.steps)
@@ -409,6 +409,7 @@ class _Training:
         try:
             self.workers.run(calls, self.memory.stop, self._report)
         finally:
+            self.memory.collect(threads)
             seconds = time.perf_counter() - began
             before, self.done = self.done, start + self.memory.steps_done
             self.history.training_seconds += seconds

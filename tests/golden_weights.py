@@ -46,18 +46,19 @@ def runnable(target: str) -> bool:
 
 
 def weights_hash(dtype: str, activation: str, threads: int) -> str:
-    """Hash a small network trained on pixels, with momentum and in stretches, and on dense inputs, in pieces."""
+    """Hash small networks trained on pixels, with momentum and in stretches, on dense inputs, in pieces, and narrow."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (200, 100), np.uint8)  # a square image, see ``layout.quad_distance``
     pixels[random.random(pixels.shape) < 0.7] = 0
     y = np.arange(200) % 10
     digest = hashlib.sha256()
-    for X, options in (
-        (pixels, {"momentum": 0.5, "batch_size": 30, "epochs": 2}),
-        (pixels, {"batch_size": 3, "epochs": 1}),
-        (255 - pixels, {"l2": 0.01, "batch_size": 150, "epochs": 1, "schedule": "linear"}),
+    for X, hidden, options in (
+        (pixels, (70, 40), {"momentum": 0.5, "batch_size": 30, "epochs": 2}),
+        (pixels, (70, 40), {"batch_size": 3, "epochs": 1}),
+        (255 - pixels, (70, 40), {"l2": 0.01, "batch_size": 150, "epochs": 1, "schedule": "linear"}),
+        (pixels, (8,), {"momentum": 0.5, "batch_size": 30, "epochs": 2}),
     ):
-        network = Network((100, 70, 40, 10), activation=activation, dtype=dtype, mean=X.mean(), std=X.std())
+        network = Network((100, *hidden, 10), activation=activation, dtype=dtype, mean=X.mean(), std=X.std())
         train(network, X, y, threads=threads, learning_rate=0.05, **options)  # type: ignore[arg-type]
         for array in (*network.weights, *network.biases):
             digest.update(array.tobytes())

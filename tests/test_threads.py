@@ -20,6 +20,7 @@ import pytest
 
 from fastmlp import engine, placement, workers
 from fastmlp.errors import TrainingInterrupted
+from fastmlp.kernels.layout import Layout
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
 from fastmlp.team_size import TeamSize
@@ -132,14 +133,14 @@ def test_more_threads_than_processors() -> None:
     network = make_network(samples, 600, 40)
     threads = usable_cpus() + 5
     history = train(network, samples.X, samples.y, epochs=1, threads=threads)
-    assert history.threads == min(threads, engine.useful_threads(network.model()))
+    assert history.threads == min(threads, Layout((100, 600, 40, 3), network.dtype, 1).useful_threads)
     assert network.predict(samples.X, threads=1000).shape == (200,)
 
 
 def test_threads_without_work_are_not_started() -> None:
     samples = table(20, 3, 2)
     network = make_network(samples, 2)
-    assert train(network, samples.X, samples.y, epochs=1, threads=64).threads == engine.useful_threads(network.model())
+    assert train(network, samples.X, samples.y, epochs=1, threads=64).threads == 1
 
 
 def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,23 @@ def test_weights_that_wait_under_momentum(batch_size: int, nesterov: bool, threa
     assert_same_as_twin(network, samples, threads=threads, **options)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", [{}, {"batch_size": 13, "momentum": 0.9}, {"batch_size": 100, "l2": 0.01}], ids=str)
+@pytest.mark.parametrize(
+    ("n_features", "hidden"),
+    [(32, (1,)), (32, (17,)), (37, (17,)), (49, (32,)), (100, (1,)), (100, (32,)), (300, (17,)), (300, (20, 9))],
+    ids=str,
+)
+def test_threads_that_share_the_inputs(
+    n_features: int, hidden: tuple[int, ...], options: dict[str, Any], dtype: str
+) -> None:
+    """Of narrow networks each thread owns the weights of half of the inputs, and does all else itself."""
+    samples = pixels(201, n_features)
+    network = make_network(samples, *hidden, activation="tanh", dtype=dtype)
+    history = assert_same_as_twin(network, samples, threads=2, learning_rate=0.02, **options)
+    assert history.threads == 2
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},

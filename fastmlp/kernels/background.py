@@ -51,7 +51,7 @@ from fastmlp.kernels.tile import (
 
 
 @phase
-def gather(x, n_features, order, first, samples, raw, inputs, columns, starts, ahead):
+def gather(x, n_features, order, first, samples, raw, first_input, last_input, columns, starts, ahead):
     """The samples of a mini-batch as they are, transposed.
 
     Then one comparison tells which samples are not zero at an input, and bytes stay bytes until they are multiplied:
@@ -66,8 +66,8 @@ def gather(x, n_features, order, first, samples, raw, inputs, columns, starts, a
         The samples are ``order[first : first + samples]``.
     raw : as x (flat), overwritten
         ``[inputs][columns]``; what is after the samples is not defined.
-    inputs : int
-        ``n_features``, padded; the others are zero.
+    first_input, last_input : int
+        Range of inputs: all, or at least ``COLUMNS`` that there are. After ``n_features`` they are zero.
     columns : int
         16, 32 or 64, at least ``samples``.
     starts : uint64, overwritten
@@ -77,20 +77,21 @@ def gather(x, n_features, order, first, samples, raw, inputs, columns, starts, a
     """
     for row in range(columns):
         put(starts, row, np.uint64(get(order, first + min(row, samples - 1))) * np.uint64(n_features))
-    for i in range(n_features * columns, inputs * columns):
+    for i in range(n_features * columns, last_input * columns):
         put(raw, i, raw.dtype.type(0))
     if n_features < COLUMNS:
         for row in range(samples):
             for i in range(n_features):
                 put(raw, i * columns + row, get(x, np.int64(get(starts, row)) + i))
         return
-    for start in range(0, n_features, COLUMNS):
-        if start % WORD == 0 and ahead + samples <= len(order):
+    last = min(n_features, last_input)
+    for start in range(first_input, last, COLUMNS):
+        if (start - first_input) % WORD == 0 and ahead + samples <= len(order):
             # 30 % less time here at 784-64-10 on one thread; to ask for them bit by bit during the products that follow
             # takes from these what it saves here
             for row in range(samples):
                 prefetch(x, np.int64(get(order, ahead + row)) * n_features + start)
-        i = min(start, n_features - COLUMNS)
+        i = min(start, last - COLUMNS)
         if columns < MARK:
             for row in range(0, samples, 8):
                 transpose_rows(x, starts, row, i, raw, i * columns + row, columns, 8)
@@ -154,34 +155,35 @@ def project(x, n_features, samples, factor, beta, projections):
 
 
 @phase
-def background_product(inputs, beta, w, w_start, q, q_start):
-    """``q = beta W`` for one block of weights ``[inputs][BLOCK]``; ``inputs`` is a multiple of ``ROWS``."""
+def background_product(first_input, last_input, beta, w, w_start, q, q_start):
+    """``q = beta W`` for a range of inputs, multiples of ``ROWS``, and one block of weights ``[inputs][BLOCK]``."""
     block = VECTORS * lanes_of(w)
     total = zeros(w, 1, VECTORS)
-    for i in range(0, inputs, ROWS):
+    for i in range(first_input, last_input, ROWS):
         total = accumulate_rows(total, beta, i, 1, load(w, w_start + i * block, block, ROWS, VECTORS))
     store(q, q_start, 0, total)
 
 
 @phase
-def fold(inputs, beta, w, w_start, q_start, c_start):
-    """``W += beta c^T; c = 0; q = beta W`` for one block of weights; also for velocities and gradients.
+def fold(first_input, last_input, beta, w, w_start, c_start, q, q_start):
+    """``W += beta c^T; q = beta W`` for one block of weights; also for velocities and gradients.
 
     Parameters
     ----------
-    inputs : int
-        A multiple of ``ROWS``.
+    first_input, last_input : int
+        Range of inputs; multiples of ``ROWS``.
     beta : float (inputs,)
         Standardised background.
     w : float (flat), overwritten
-        ``[inputs][BLOCK]`` at ``w_start``, and its ``[BLOCK]`` of q and of c.
+        ``[inputs][BLOCK]`` at ``w_start``, and its ``[BLOCK]`` of c.
+    q : float (flat), overwritten
+        ``[BLOCK]`` at ``q_start``.
     """
     block = VECTORS * lanes_of(w)
-    for i in range(0, inputs, ROWS):
+    for i in range(first_input, last_input, ROWS):
         offset = w_start + i * block
         store(w, offset, block, multiply_add(load(w, offset, block, ROWS, VECTORS), beta, i, 1, w, c_start))
-    store(w, c_start, 0, zeros(w, 1, VECTORS))
-    background_product(inputs, beta, w, w_start, w, q_start)
+    background_product(first_input, last_input, beta, w, w_start, q, q_start)
 
 
 @kernel

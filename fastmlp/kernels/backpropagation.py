@@ -14,6 +14,7 @@ from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.propagation import (
     activation_marks,
     activations,
+    half_of_inputs,
     logits_start,
     probabilities,
     projections_start,
@@ -193,31 +194,72 @@ def catch_up(layers, options, memory):
     )  # fmt: skip
 
 
+@kernel
+def where_folded(layer, memory, w, kind, half, b, barrier):
+    """Where q of a block is put: behind the weights ``w``, or that of a half of the inputs where threads exchange it.
+
+    ``kind`` is 0, 1 or 2: of weights, velocities and gradients.
+    """
+    block = VECTORS * lanes_of(memory.own)
+    q, start = w, layer.background
+    if layer.halves > 1:
+        place = (barrier % 2 * 3 + kind) * layer.halves + half
+        q, start = memory.exchange, layer.folded + place * layer.outputs * block
+    return q, start + b * block
+
+
 @phase
-def fold_background(layers, options, data, memory, for_good):
+def fold_background(layers, options, data, memory, for_good, barrier):
     """Let the owned weights of the first hidden layer take in what has been kept aside for them.
 
-    And do the steps for which they have waited; if it is for good, velocities do so too.
+    And do the steps for which they have waited; if it is for good, velocities do so too. Where threads share the inputs
+    they meet at this barrier before they go on with ``finish_fold``.
     """
-    if options.sparse == 0:
-        return
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     inputs = layer.inputs * block
     first, last = layer.first_block, layer.last_block
-    if options.idle:
-        idle.catch_up_all(
-            inputs, memory.idle, memory.decay, last - first, memory.parameters, memory.velocities,
-            layer.weights + first * inputs * block, inputs * block, for_good,
-        )  # fmt: skip
-    for b in range(first, last):
-        w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
-        c_start = q_start + layer.outputs * block
-        background.fold(inputs, data.beta, memory.parameters, w_start, q_start, c_start)
+    for half in range(layer.first_half, layer.last_half):
+        begin, end = half_of_inputs(layer, half, block)
+        if options.idle:
+            idle.catch_up_all(
+                begin, end, memory.idle, memory.decay, last - first, memory.parameters, memory.velocities,
+                layer.weights + first * inputs * block, inputs * block, for_good,
+            )  # fmt: skip
+        for b in range(first, last):
+            w_start, c_start = layer.weights + b * inputs * block, layer.background + (layer.outputs + b) * block
+            q, q_start = where_folded(layer, memory, memory.parameters, 0, half, b, barrier)
+            background.fold(begin, end, data.beta, memory.parameters, w_start, c_start, q, q_start)
+            if for_good and len(memory.velocities) > 0:
+                q, q_start = where_folded(layer, memory, memory.velocities, 1, half, b, barrier)
+                background.fold(begin, end, data.beta, memory.velocities, w_start, c_start, q, q_start)
+            if options.rule == optimizer.GRADIENT:
+                q, q_start = where_folded(layer, memory, memory.sums, 2, half, b, barrier)
+                background.fold(begin, end, data.beta, memory.sums, w_start, c_start, q, q_start)
+
+
+@kernel
+def _finish_fold(layer, memory, w, kind, b, barrier):
+    """``finish_fold`` for one block of weights, velocities or gradients."""
+    block = VECTORS * lanes_of(memory.own)
+    q, start = where_folded(layer, memory, w, kind, 0, b, barrier)
+    total = load(q, start, 0, 1, VECTORS)
+    for half in range(1, layer.halves):
+        total = add(total, load(q, start + half * layer.outputs * block, 0, 1, VECTORS))
+    store(w, layer.background + b * block, 0, total)
+    store(w, layer.background + (layer.outputs + b) * block, 0, zeros(w, 1, VECTORS))
+
+
+@phase
+def finish_fold(layers, options, memory, for_good, barrier):
+    """Set q to that of all inputs, and c to 0."""
+    layer = layers[0]
+    for b in range(layer.first_block, layer.last_block):
+        _finish_fold(layer, memory, memory.parameters, 0, b, barrier)
         if for_good and len(memory.velocities) > 0:
-            background.fold(inputs, data.beta, memory.velocities, w_start, q_start, c_start)
+            _finish_fold(layer, memory, memory.velocities, 1, b, barrier)
         if options.rule == optimizer.GRADIENT:
-            background.fold(inputs, data.beta, memory.sums, w_start, q_start, c_start)
+            _finish_fold(layer, memory, memory.sums, 2, b, barrier)
 
 
 @kernel
@@ -298,6 +340,16 @@ def weigh(layers, i, memory, piece):
     last = i == len(layers) - 1
     length = block * (layer.outputs if last else layer.inputs * block)
     blocks = layer.inputs if last else layer.outputs
+    if layer.halves > 1:
+        for half in range(layer.first_half, layer.last_half):
+            first, after = half_of_inputs(layer, half, block)
+            total = 0.0
+            for b in range(blocks):
+                start = layer.weights + b * length + first * block
+                total += dense.sum_squares(memory.parameters, start, (after - first) * block)
+            target = layer.squares + piece.number % 2 * layer.halves + half
+            put(memory.exchange, target, memory.exchange.dtype.type(total))
+        return
     first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, after = share(blocks, layer.groups, group), share(blocks, layer.groups, group + 1)
@@ -311,6 +363,10 @@ def sum_of_squares(layers, memory, piece):
     total = 0.0
     for i in range(len(layers)):
         layer = layers[i]
+        if layer.halves > 1:
+            for half in range(layer.halves):
+                total += np.float64(get(memory.exchange, layer.squares + piece.number % 2 * layer.halves + half))
+            continue
         for group in range(layer.groups):
             total += np.float64(get(memory.shared, layer.squares + piece.number % 2 * layer.groups + group))
     return total

@@ -12,6 +12,12 @@ another still reads: it can be ahead by less than one piece, as each piece has a
 are kept once: they are read before the barrier at the logits of the next piece, and written again after it. Products
 of samples (see ``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the
 last one's.
+
+Narrow networks are shared otherwise. Each thread owns the weights of half of the inputs, with whole rows of units, and
+the products of the two halves are exchanged, at the only barrier of a mini-batch. All the rest is little work there:
+every thread does it for itself, on copies that stay the same bit for bit. A thread then gathers, scales and lists half
+of the inputs instead of all, and walks half as often, twice as wide. Where weights take in their background, q of each
+half is exchanged as well, twice for odd and even barriers.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from fastmlp.kernels.backpropagation import (
     catch_up,
     clear_biases,
     collect_parts,
+    finish_fold,
     fold_background,
     loss,
     propagate_parts,
@@ -93,12 +100,22 @@ def lap(times, team, phase, since):
 
 
 @kernel
-def meet(team, barriers, times, since):
-    """Wait for the other threads; returns the time now."""
-    if team.threads > 1:
+def meet(team, threads, barriers, times, since):
+    """Wait for the other threads, unless this is for one thread to do; returns the time now."""
+    if threads > 1:
         arrive(team.counters, team.thread, barriers)
-        wait(team.counters, team.threads, barriers)
+        wait(team.counters, threads, barriers)
         return lap(times, team, WAITING, since)
+    return since
+
+
+@phase
+def fold(layers, options, data, memory, team, sharing_inputs, barriers, times, since):
+    """Let all weights take in what has been kept aside for them, for good; returns the time now."""
+    if options.sparse:
+        fold_background(layers, options, data, memory, True, barriers)
+        since = meet(team, sharing_inputs, barriers, times, since)
+        finish_fold(layers, options, memory, True, barriers)
     return since
 
 
@@ -110,7 +127,9 @@ def settle(layers, options, data, memory, team):
         gather(layers, options, data, memory, done)
         forward_inputs(layers, options, data, memory, done)  # scales them
         step_inputs(layers, options, memory, done, 0.0)
-    fold_background(layers, options, data, memory, False)
+    if options.sparse:
+        fold_background(layers, options, data, memory, False, 0)
+        finish_fold(layers, options, memory, False, 0)
 
 
 @entry_kernel
@@ -148,6 +167,9 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         settle(layers, options, data, memory, team)
         last_step = first_step
     barriers, number = 0, 0
+    sharing_inputs, sharing_units = 1, team.threads  # how many threads
+    if layers[0].halves > 1:
+        sharing_inputs, sharing_units = team.threads, 1
     clear_biases(layers, options, memory)
     whole, pending = by_reference(whole_stretch(0, 0, memory)), 0
     since = clock()
@@ -163,7 +185,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         begin += epoch * len(data.labels)
         position = step_of_epoch % options.stretch
         if position == 0 and step_of_epoch // options.stretch % options.period == 0:
-            fold_background(layers, options, data, memory, True)
+            barriers += 1
+            since = fold(layers, options, data, memory, team, sharing_inputs, barriers, times, since)
         before = position * options.batch_size
         scale = -rates[step] / count
         shrink = rates[step] * options.l2
@@ -190,16 +213,21 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 since = lap(times, team, GATHER, since)
                 if options.stretch > 1 or options.idle:
                     begin_inputs(layers, options, data, memory, team, whole)
+            if options.sparse and options.stretch == 1:
+                forward_inputs(layers, options, data, memory, piece)
+                since = lap(times, team, FORWARD, since)
+                barriers += 1
+                since = meet(team, sharing_inputs, barriers, times, since)
             for i in range(len(layers) - 1):
                 if i > 0:
                     barriers += 1
-                    since = meet(team, barriers, times, since)
+                    since = meet(team, sharing_units, barriers, times, since)
                 forward(layers, i, options, data, memory, piece)
                 since = lap(times, team, FORWARD, since)
             forward_output(layers, options, memory, piece)
             since = lap(times, team, FORWARD, since)
             barriers += 1
-            since = meet(team, barriers, times, since)
+            since = meet(team, sharing_units, barriers, times, since)
             if get(team.control, END) <= step:
                 stopped = True
                 break
@@ -216,7 +244,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 arrive(team.counters, team.thread, barriers)
                 step_hidden(layers, i, options, data, memory, piece, shrink)  # while others arrive
                 since = lap(times, team, BACKWARD, since)
-                since = meet(team, barriers, times, since)
+                since = meet(team, sharing_units, barriers, times, since)
                 collect_parts(layers, i, options, memory, piece)
             if len(layers) > 1:
                 step_hidden(layers, np.int64(0), options, data, memory, piece, shrink)
@@ -234,7 +262,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 pending = 0
         step += 1
         if step_of_epoch + 1 == options.steps:
-            fold_background(layers, options, data, memory, True)
+            barriers += 1
+            since = fold(layers, options, data, memory, team, sharing_inputs, barriers, times, since)
         if not np.isfinite(total):
             if team.thread == 0:
                 put(team.control, DIVERGED, 1)

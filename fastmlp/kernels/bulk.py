@@ -22,6 +22,7 @@ from fastmlp.kernels.machine import (
 from fastmlp.kernels.propagation import (
     Piece,
     forward,
+    forward_inputs,
     forward_output,
     gather,
     logits_start,
@@ -137,6 +138,8 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         rows = (samples + ROWS - 1) // ROWS * ROWS
         piece = by_reference(Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0))
         gather(layers, options, data, memory, piece)
+        if options.sparse:
+            forward_inputs(layers, options, data, memory, piece)
         for i in range(len(layers) - 1):
             forward(layers, i, options, data, memory, piece)
         forward_output(layers, options, memory, piece)

@@ -79,10 +79,10 @@ def catch_up(quads, idle, decay, blocks, w, v, w_start, w_gap):
 
 
 @phase
-def catch_up_all(inputs, idle, decay, blocks, w, v, w_start, w_gap, for_good):
-    """Let all weights catch up, and their velocities too if it is for good; otherwise as above."""
+def catch_up_all(first_input, last_input, idle, decay, blocks, w, v, w_start, w_gap, for_good):
+    """Let all weights of a range of inputs catch up, and their velocities too if it is for good; otherwise as above."""
     block = VECTORS * lanes_of(w)
-    for i in range(0, inputs, PAIR):
+    for i in range(first_input, last_input, PAIR):
         waited = np.int64(get(idle, i // PAIR))
         if waited > 0:
             _catch_up_pair(waited, decay, blocks, w, v, w_start + i * block, w_gap, for_good)

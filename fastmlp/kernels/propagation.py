@@ -43,6 +43,7 @@ class Memory(NamedTuple):
     decay: NDArray[Any]  # see ``idle``; none where no weights wait
     shared: NDArray[Any]
     masks: NDArray[Any]
+    exchange: NDArray[Any]  # what threads that share the inputs exchange; then all else but ``control`` is their own
     own: NDArray[Any]
     raw: NDArray[Any]  # as x; the own memory itself where that has the same dtype
     starts: NDArray[Any]
@@ -82,20 +83,34 @@ def activations(layer, options, piece, block):
     return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
 
 
+@kernel
+def half_of_inputs(layer, half, block):
+    """The first input of a half, and the one after its last; all inputs if they are not cut."""
+    inputs = layer.inputs * block
+    if layer.halves == 1:
+        return np.int64(0), inputs
+    return half * layer.middle, (layer.middle if half == 0 else inputs)
+
+
 @phase
 def gather(layers, options, data, memory, piece):
     """Standardise the samples of a piece, for the blocks of inputs that this thread needs, or list what is not zero."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
-        inputs = layer.inputs * block
-        background.gather(
-            data.x, options.n_features, data.order, piece.start, piece.samples,
-            memory.raw, inputs, options.columns, memory.starts, piece.ahead,
-        )  # fmt: skip
-        walks.list_inputs(
-            memory.raw, options.columns, piece.samples, inputs, options.apart, memory.quads, layer.words * WORD,
-        )  # fmt: skip
+        count, empty = 0, 0
+        for half in range(layer.first_half, layer.last_half):
+            first, last = half_of_inputs(layer, half, block)
+            background.gather(
+                data.x, options.n_features, data.order, piece.start, piece.samples,
+                memory.raw, first, last, options.columns, memory.starts, piece.ahead,
+            )  # fmt: skip
+            walks.begin_half(memory.quads, half, count)
+            count, empty = walks.list_inputs(
+                memory.raw, options.columns, piece.samples, first, last, options.apart,
+                memory.quads, layer.words * WORD, count, empty,
+            )  # fmt: skip
+            walks.begin_half(memory.quads, half + 1, count)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -142,9 +157,19 @@ def mark(layer, options, memory, piece, first, last, a_start, n_start):
 
 
 @kernel
-def sums_start(layer, options, piece, block):
-    """Where the products of inputs and weights begin: where the activations will be, or a place for a whole stretch."""
-    return activations(layer, options, piece, block) if options.stretch == 1 else layer.sums + piece.row * block
+def where_summed(layer, options, memory, piece):
+    """Where the products of inputs and weights are, and how far apart those of halves of the inputs.
+
+    Where the activations will be, at a place for a whole stretch, or where threads exchange them.
+    """
+    block = VECTORS * lanes_of(memory.own)
+    gap = layer.outputs * options.capacity * block
+    sums, start = memory.shared, activations(layer, options, piece, block)
+    if options.stretch > 1:
+        start = layer.sums + piece.row * block
+    if layer.halves > 1:
+        sums, start = memory.exchange, layer.sums + piece.number % 2 * layer.halves * gap
+    return sums, start, gap
 
 
 @phase
@@ -158,12 +183,15 @@ def forward_inputs(layers, options, data, memory, piece):
     # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
     keep = np.int64(len(data.projections) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
-    sparse.forward_inputs(
-        last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
-        piece.samples, piece.rows, memory.quads, layer.words * WORD,
-        memory.parameters, layer.weights + first * weights, weights,
-        memory.shared, sums_start(layer, options, piece, block) + first * panel, panel,
-    )  # fmt: skip
+    sums, start, gap = where_summed(layer, options, memory, piece)
+    for half in range(layer.first_half, layer.last_half):
+        first_walk, last_walk = walks.walks_of_half(memory.quads, half)
+        sparse.forward_inputs(
+            last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
+            piece.samples, piece.rows, memory.quads, layer.words * WORD, first_walk, last_walk,
+            memory.parameters, layer.weights + first * weights, weights,
+            sums, start + half * gap + first * panel, panel,
+        )  # fmt: skip
 
 
 @phase
@@ -173,10 +201,10 @@ def complete_inputs(layers, options, data, memory, piece, b):
     block = VECTORS * lanes_of(memory.own)
     panel = b * options.capacity * block
     q_start = layer.background + b * block
+    sums, start, gap = where_summed(layer, options, memory, piece)
     stretch.complete(
-        data.scale, memory.shared, sums_start(layer, options, piece, block) + panel,
-        memory.shared, layer.products, options.capacity, piece.row, piece.samples, piece.rows,
-        memory.kept, panel,
+        data.scale, layer.halves, sums, start + panel, gap,
+        memory.shared, layer.products, options.capacity, piece.row, piece.samples, piece.rows, memory.kept, panel,
         memory.parameters, layer.bias + b * block, memory.own, projections_start(layers, options) + piece.row,
         memory.background, q_start, q_start + layer.outputs * block,
         memory.shared, activations(layer, options, piece, block) + panel,
@@ -199,15 +227,13 @@ def forward_rectified(layer, options, memory, piece, first, last, a_start):
 
 @phase
 def forward(layers, i, options, data, memory, piece):
-    """Activations of the blocks that this thread owns of hidden layer ``i``."""
+    """Activations of the blocks that this thread owns of hidden layer ``i``; of the first, after ``forward_inputs``."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     first, last = layer.first_block, layer.last_block
     z_start = activations(layer, options, piece, block)
     if skips_zeros(layers, i, options, memory):
         if i == 0:
-            if options.stretch == 1:
-                forward_inputs(layers, options, data, memory, piece)
             for b in range(first, last):
                 complete_inputs(layers, options, data, memory, piece, b)
         else:
@@ -272,7 +298,7 @@ def prepare_background(layers, options, data, memory):
     inputs = layer.inputs * block
     for b in range(layer.outputs):
         w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
-        background.background_product(inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
+        background.background_product(0, inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
         store(memory.background, q_start + layer.outputs * block, 0, zeros(memory.background, 1, VECTORS))
 
 

@@ -141,7 +141,7 @@ def _forward_inputs(blocks):
 
     @phase
     def forward_quads(
-        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride,
+        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride, first_walk, last_walk,
         w, w_start, w_gap, z, z_start, z_gap,
     ):  # fmt: skip
         """``z = a W`` for some blocks of outputs, walking over the samples of each input.
@@ -167,20 +167,21 @@ def _forward_inputs(blocks):
             As in ``forward_tiles``.
         walks, stride
             From ``list_inputs``.
+        first_walk, last_walk : int
+            Which of them.
         """
         block = VECTORS * lanes_of(z)
         for row in range(rows):
             store_blocks(z, z_start + row * block, 0, z_gap, zeros(z, 1, vectors))
-        count = walk_count(walks)
-        n_scaled = 0 if scaled else count
-        if n_scaled > 0:
-            _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, 0), 0)
-        for k in range(count):
+        last_scaled = first_walk if scaled else last_walk
+        if first_walk < last_scaled:
+            _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, first_walk), first_walk)
+        for k in range(first_walk, last_walk):
             quad, bits = get(walks, k), get(walks, stride + k)
             i, j = pairs_of(quad)
             first = load_blocks(w, w_start + i * block, block, w_gap, PAIR, blocks)
             second = load_blocks(w, w_start + j * block, block, w_gap, PAIR, blocks)
-            if k + 1 < n_scaled:
+            if k + 1 < last_scaled:
                 _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, k + 1), k + 1)
             i, j = _places(a_start, columns, keep, quad, k)
             while bits != 0:
@@ -200,7 +201,7 @@ _inputs_one, _inputs_two = _forward_inputs(1), _forward_inputs(2)
 
 @phase
 def forward_inputs(
-    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride,
+    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride, first_walk, last_walk,
     w, w_start, w_gap, z, z_start, z_gap,
 ):  # fmt: skip
     """``z = a W`` for any number of blocks of outputs, otherwise as above.
@@ -212,7 +213,7 @@ def forward_inputs(
     while b < n_blocks:
         arguments = (
             raw, factor, scale, keep * b > 0, a, a_start, columns, keep, samples, rows, quads, stride,
-            w, w_start + b * w_gap, w_gap, z, z_start + b * z_gap, z_gap,
+            first_walk, last_walk, w, w_start + b * w_gap, w_gap, z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 2:
             _inputs_two(*arguments)

@@ -150,23 +150,30 @@ def _samples_of_pair(x, columns, i, samples):
 
 
 @phase
-def list_inputs(x, columns, samples, inputs, apart, quads, stride):
+def list_inputs(x, columns, samples, first, last, apart, quads, stride, count, empty):
     """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
 
     Parameters
     ----------
     x : uint8 or float (flat)
         ``[inputs][columns]``, with numbers of any kind after the samples.
-    samples, inputs : int
-        Numbers of both; ``inputs`` is a multiple of BLOCK.
+    samples : int
+    first, last : int
+        Range of inputs; multiples of 4.
     apart : int
         Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
     quads : uint64 (flat), overwritten
         As in ``list_units``. The first inputs of both pairs are listed, the second 32 bits to the left.
+    count, empty : int
+        How many are listed already, with and without samples.
+
+    Returns
+    -------
+    int, int
+        How many are listed now.
     """
-    count, empty, first = 0, 0, 0
-    while first < inputs:
-        if first + 2 * apart > inputs:
+    while first < last:
+        if first + 2 * apart > last:
             apart = PAIR
         for i in range(first, first + apart, PAIR):
             bits = _samples_of_pair(x, columns, i, samples) | _samples_of_pair(x, columns, i + apart, samples)
@@ -174,12 +181,26 @@ def list_inputs(x, columns, samples, inputs, apart, quads, stride):
             count, empty = _append(quads, stride, count, empty, quad, bits)
         first += 2 * apart
     _finish(quads, count, empty)
+    return count, empty
 
 
 @kernel
 def pairs_of(quad):
     """The first inputs of the pairs of a quad."""
     return np.int64(quad & np.uint64(0xFFFFFFFF)), np.int64(quad >> np.uint64(32))
+
+
+@kernel
+def begin_half(walks, half, count):
+    """Note that ``count`` walks are listed before those of this half of the inputs, or before the end."""
+    put(walks, len(walks) - 5 + half, np.uint64(count))
+
+
+@kernel
+def walks_of_half(walks, half):
+    """The first of the walks of a half of the inputs, and the one after its last."""
+    place = len(walks) - 5 + half
+    return np.int64(get(walks, place)), np.int64(get(walks, place + 1))
 
 
 @kernel
