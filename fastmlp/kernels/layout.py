@@ -11,7 +11,8 @@ whole blocks, so that kernels have no tails.
   samples along the vectors.
 
 The blocks of a layer are dealt to *groups*, and threads own whole groups. Sums over blocks are formed per group and
-then added in the order of the groups, so that a result never depends on the number of threads.
+then added in the order of the groups, so that a result never depends on the number of threads. Where threads share the
+inputs instead (see ``batch``), *halves* of them are what groups are otherwise.
 """
 
 from __future__ import annotations
@@ -75,10 +76,12 @@ LAYER = np.dtype(
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
         ("background", np.int64),  # first hidden layer: offset of q and c (see ``background``) where ``Memory`` says
-        ("sums", np.int64),  # offset in the shared memory: products of inputs and weights, a panel (see ``stretch``)
-        ("folded", np.int64),  # offset in what is exchanged: q of each half
+        # offset in the shared memory: products of inputs and weights, a panel (see ``stretch``); or in what threads
+        # exchange: for even and odd pieces, a panel of each half
+        ("sums", np.int64),
+        ("folded", np.int64),  # offset in what is exchanged: q of each half, see ``backpropagation.where_folded``
         ("products", np.int64),  # offset in the shared memory: products of samples, a panel
-        ("squares", np.int64),  # offset in the shared memory: two sums of squared weights per group
+        ("squares", np.int64),  # offset there, or in what is exchanged: two sums of squared weights per group or half
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
         ("parts", np.int64),  # offset in the shared memory: gradient of the inputs, a panel for each group of outputs
@@ -235,7 +238,7 @@ class Layout:
         self.layers = self.owned(0, 1)
 
     def owned(self, thread: int, threads: int) -> NDArray[Any]:
-        """``layers`` for one of some threads: groups are dealt as evenly as possible.
+        """``layers`` for one of some threads: groups are dealt as evenly as possible, or halves of the inputs.
 
         Kernels need that several times a layer and mini-batch, so it is divided once a call.
         """

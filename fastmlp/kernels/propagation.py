@@ -1,7 +1,8 @@
 """Forward propagation of some samples, by the thread that owns some blocks of each layer.
 
 The input and hidden layers are owned by columns, the output layer by rows: whoever owns a block of the last hidden
-layer owns what leaves it. Training (``batch``) runs this on a team of threads, prediction (``bulk``) on teams of one.
+layer owns what leaves it. Narrow networks are shared otherwise, see ``batch``. Training (``batch``) runs this on a team
+of threads, prediction (``bulk``) on teams of one.
 """
 
 from __future__ import annotations
