@@ -174,9 +174,11 @@ def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     )
 
 
-def _fit(memory: Memory, data: Data) -> Memory:
-    """Memory for data of their dtype: floats are scaled where they are."""
-    return memory if data.x.dtype == np.uint8 else memory._replace(raw=memory.own)
+def _fit(memory: Memory, layout: Layout, data: Data) -> Memory:
+    """Memory for data of their dtype: floats are scaled where they are, unless the next are gathered meanwhile."""
+    if data.x.dtype == memory.raw.dtype:
+        return memory
+    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if layout.shares_inputs else memory.own)
 
 
 def _with_copies(memory: Memory) -> Memory:
@@ -293,6 +295,7 @@ class TrainingMemory:
         """Take the samples to train on; returns the seconds spent compiling."""
         projections = aligned_zeros(len(X) if self.model.sparse else 0, self.model.dtype)
         self._data = self.model.data(self.layout, X, labels, np.zeros(0, np.uint32), projections)
+        self.memories = [_fit(memory, self.layout, self._data) for memory in self.memories]
         kernel, seconds = batch.project_samples.prepare(self._data, self.model.sizes[0])
         kernel(self._data, self.model.sizes[0])
         self._kernel, more = batch.train_batches.prepare(*self._settle_arguments())
@@ -312,7 +315,7 @@ class TrainingMemory:
         self.memories[0].idle[:] = 0
 
     def _settle_arguments(self) -> tuple[Any, ...]:
-        memory = _fit(self.memories[0], self._data)._replace(parameters=self.current, background=self.current)
+        memory = self.memories[0]._replace(parameters=self.current, background=self.current)
         team = Team(0, 1, np.zeros(STRIDE, np.int64), self.control)
         nothing = np.zeros(0)
         return self.layout.layers, self.options, self._data, memory, team, nothing, nothing, self.times, 0, 0, True
@@ -356,7 +359,7 @@ class TrainingMemory:
         calls: list[Callable[[], object]] = []
         for thread in range(threads):
             team = Team(thread, threads, counters, self.control)
-            memory = _fit(self.memories[thread], data)
+            memory = self.memories[thread]
             layers = self.layout.owned(thread, threads)
             calls.append(partial(self._kernel, layers, self.options, data, memory, team, *steps))
         return calls
@@ -453,7 +456,7 @@ class Predictor:
         most = max(_CALL_WORK // (rows * self.parameters.size), 1)
         common = layout.layers, self._options[rows], data
         arguments = [
-            (*common, _fit(memory, data), team, losses, correct, out, most if i == 0 else pieces)
+            (*common, _fit(memory, layout, data), team, losses, correct, out, most if i == 0 else pieces)
             for i, memory in enumerate(self._memories[:threads])
         ]
         if X.dtype not in self._kernels:

@@ -43,7 +43,7 @@ from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
 from fastmlp.kernels.layout import MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
-from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather
+from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather, gather_inputs
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of, put
@@ -119,12 +119,35 @@ def fold(layers, options, data, memory, team, sharing_inputs, barriers, times, s
     return since
 
 
+@kernel
+def samples_of(step, options, data):
+    """Where in the order the samples of a mini-batch begin, and how many there are."""
+    epoch = step // options.steps
+    begin = (step - epoch * options.steps) * options.batch_size
+    return epoch * len(data.labels) + begin, min(options.batch_size, len(data.labels) - begin)
+
+
+@phase
+def gather_next(layers, options, data, memory, step, offset, last_step):
+    """Gather the inputs of the piece after the one at ``offset`` of a mini-batch; returns whether there is one."""
+    begin, count = samples_of(step, options, data)
+    offset += MICRO_BATCH
+    if offset >= count:
+        if step + 1 == last_step:
+            return False
+        begin, count = samples_of(step + 1, options, data)
+        offset = 0
+    samples = min(MICRO_BATCH, count - offset)
+    gather_inputs(layers, options, data, memory, begin + offset, samples, begin + offset + samples)
+    return True
+
+
 @phase
 def settle(layers, options, data, memory, team):
     """Let weights take in what has been kept aside for them, also by a stretch that is not over."""
     if get(team.control, PENDING) > 0:
         done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
-        gather(layers, options, data, memory, done)
+        gather(layers, options, data, memory, done, False)
         forward_inputs(layers, options, data, memory, done)  # scales them
         step_inputs(layers, options, memory, done, 0.0)
     if options.sparse:
@@ -171,6 +194,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     if layers[0].halves > 1:
         sharing_inputs, sharing_units = team.threads, 1
     clear_biases(layers, options, memory)
+    gathered = False  # whether the samples of the next piece are
     whole, pending = by_reference(whole_stretch(0, 0, memory)), 0
     since = clock()
     step = first_step
@@ -180,9 +204,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             put(team.control, END, step + 1)
         epoch = step // options.steps
         step_of_epoch = step - epoch * options.steps
-        begin = step_of_epoch * options.batch_size
-        count = min(options.batch_size, len(data.labels) - begin)
-        begin += epoch * len(data.labels)
+        begin, count = samples_of(step, options, data)
         position = step_of_epoch % options.stretch
         if position == 0 and step_of_epoch // options.stretch % options.period == 0:
             barriers += 1
@@ -209,7 +231,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 samples = min(steps * options.batch_size, (epoch + 1) * len(data.labels) - begin + before)
                 whole = by_reference(whole_stretch(begin - before, samples, memory))
             if options.stretch == 1 or position == 0 or step == first_step:
-                gather(layers, options, data, memory, piece if options.stretch == 1 else whole)
+                gather(layers, options, data, memory, piece if options.stretch == 1 else whole, gathered)
                 since = lap(times, team, GATHER, since)
                 if options.stretch > 1 or options.idle:
                     begin_inputs(layers, options, data, memory, team, whole)
@@ -217,6 +239,11 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 forward_inputs(layers, options, data, memory, piece)
                 since = lap(times, team, FORWARD, since)
                 barriers += 1
+                if layers[0].halves > 1:
+                    arrive(team.counters, team.thread, barriers)
+                    # while others arrive: 3 % less time at 784-64-10 than at its turn
+                    gathered = gather_next(layers, options, data, memory, step, offset, last_step)
+                    since = lap(times, team, GATHER, since)
                 since = meet(team, sharing_inputs, barriers, times, since)
             for i in range(len(layers) - 1):
                 if i > 0:

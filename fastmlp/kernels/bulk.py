@@ -137,7 +137,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         samples = min(options.batch_size, len(data.order) - start)
         rows = (samples + ROWS - 1) // ROWS * ROWS
         piece = by_reference(Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0))
-        gather(layers, options, data, memory, piece)
+        gather(layers, options, data, memory, piece, False)
         if options.sparse:
             forward_inputs(layers, options, data, memory, piece)
         for i in range(len(layers) - 1):

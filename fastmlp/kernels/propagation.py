@@ -94,18 +94,31 @@ def half_of_inputs(layer, half, block):
 
 
 @phase
-def gather(layers, options, data, memory, piece):
-    """Standardise the samples of a piece, for the blocks of inputs that this thread needs, or list what is not zero."""
+def gather_inputs(layers, options, data, memory, start, samples, ahead):
+    """Gather some samples with a background as they are: the inputs of the halves that this thread owns."""
+    layer = layers[0]
+    for half in range(layer.first_half, layer.last_half):
+        first, last = half_of_inputs(layer, half, VECTORS * lanes_of(memory.own))
+        background.gather(
+            data.x, options.n_features, data.order, start, samples,
+            memory.raw, first, last, options.columns, memory.starts, ahead,
+        )  # fmt: skip
+
+
+@phase
+def gather(layers, options, data, memory, piece, gathered):
+    """Standardise the samples of a piece, for the blocks of inputs that this thread needs, or list what is not zero.
+
+    ``gathered`` tells whether ``gather_inputs`` has been called for them.
+    """
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
+        if not gathered:
+            gather_inputs(layers, options, data, memory, piece.start, piece.samples, piece.ahead)
         count, empty = 0, 0
         for half in range(layer.first_half, layer.last_half):
             first, last = half_of_inputs(layer, half, block)
-            background.gather(
-                data.x, options.n_features, data.order, piece.start, piece.samples,
-                memory.raw, first, last, options.columns, memory.starts, piece.ahead,
-            )  # fmt: skip
             walks.begin_half(memory.quads, half, count)
             count, empty = walks.list_inputs(
                 memory.raw, options.columns, piece.samples, first, last, options.apart,
