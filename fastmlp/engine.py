@@ -344,7 +344,7 @@ class TrainingMemory:
         assert self._kernel is not None
         self._data = data = self._data._replace(order=_read_only(order))
         # a stretch that is not over stays so until a thread has gone on with it
-        self.control[batch.STOP] = self.control[batch.DIVERGED] = 0
+        self.control[[batch.STOP, batch.DIVERGED, batch.LAST_PIECE]] = 0
         self.control[batch.END] = last
         self.control[batch.DONE] = first
         counters = np.zeros(threads * STRIDE, np.int64)

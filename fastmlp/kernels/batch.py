@@ -53,10 +53,11 @@ PHASES = ("gather", "forward", "loss", "backward", "waiting")
 GATHER, FORWARD, LOSS, BACKWARD, WAITING = range(len(PHASES))
 
 # Words of ``Team.control``, a cache line apart: stop after this step (written from outside), number of steps agreed
-# on, steps done, whether the loss was not finite; and of a stretch that is not over, its number of samples done, and
-# where in the order it begins.
-STOP, END, DONE, DIVERGED, PENDING, BEGIN = 0, 8, 16, 24, 32, 40
-CONTROL_WORDS = 48
+# on, steps done, whether the loss was not finite; of a stretch that is not over, its number of samples done, and where
+# in the order it begins; and at which piece, counted from 1, to stop in the midst of a step. It is named, since a thread
+# that is held up may learn of it one piece early, where the others go on and would wait for it for ever.
+STOP, END, DONE, DIVERGED, PENDING, BEGIN, LAST_PIECE = 0, 8, 16, 24, 32, 40, 48
+CONTROL_WORDS = 56
 
 
 @kernel
@@ -222,7 +223,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             ))  # fmt: skip
             number += 1
             if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:
-                put(team.control, END, step)
+                put(team.control, LAST_PIECE, number)
             if options.weigh and piece.first:
                 for i in range(len(layers)):
                     weigh(layers, i, memory, piece)
@@ -255,7 +256,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             since = lap(times, team, FORWARD, since)
             barriers += 1
             since = meet(team, sharing_units, barriers, times, since)
-            if get(team.control, END) <= step:
+            if get(team.control, LAST_PIECE) == number:
                 stopped = True
                 break
             if options.weigh and piece.first:
