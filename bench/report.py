@@ -20,7 +20,7 @@ from bench import figures, machine, readme
 from bench.implementations import BY_NAME
 from bench.processes import ROOT, Worker, WorkerFailedError
 from bench.sections import accuracy, dense_inputs, evaluation, growth, memory, neighbour, overheads, training
-from bench.sections.base import VERDICTS, Json, Options, amount, goals_table
+from bench.sections.base import VERDICTS, Json, Options, amount, goals_table, measured
 
 SECTIONS: dict[str, ModuleType] = {
     "training": training,
@@ -138,7 +138,7 @@ def _show(name: str, result: Json) -> None:
 def _failures(result: Json) -> list[str]:
     """Return missed musts and what makes a measurement worthless."""
     missed = [
-        f"{goal['what']}: {amount(goal['value'], goal['unit'])} ({VERDICTS[goal['verdict']].strip('*')})"
+        f"{goal['what']}: {measured(goal)} ({VERDICTS[goal['verdict']].strip('*')})"
         for goal in result["goals"]
         if goal["verdict"] == "missed"
     ]

@@ -16,7 +16,7 @@ from bench.implementations import BY_NAME, IMPLEMENTATIONS, Implementation, chos
 from bench.limit import dense_limit
 from bench.processes import Worker, WorkerFailedError
 from bench.sections import accuracy, growth, training
-from bench.sections.base import Goal, amount, thousands
+from bench.sections.base import Goal, amount, measured, thousands
 from bench.workload import Workload, raw_data, standardised_data
 
 
@@ -223,6 +223,20 @@ def test_numbers_read_well() -> None:
     """With as many digits as mean something."""
     assert [thousands(rate) for rate in (1_663_456, 88_400, 8_140)] == ["1,663 k", "88 k", "8.1 k"]
     assert [amount(5.634, "x"), amount(17.96, "x"), amount(0.756, "%")] == ["5.63 x", "18.0 x", "76 %"]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "must", "text"),
+    [
+        (17.9, "x", 18.0, "17.9 x"),
+        (17.97, "x", 18.0, "17.97 x"),
+        (0.7496, "%", 0.75, "74.96 %"),
+        (18.0, "x", 18.0, "18.0 x"),
+    ],
+)
+def test_what_was_nearly_reached_does_not_look_reached(value: float, unit: str, must: float, text: str) -> None:
+    goal = Goal("nearly", value, must, 2 * must, unit).as_json()
+    assert measured(goal) == text
 
 
 def test_the_shortest_recipe_that_both_sides_master_decides() -> None:

@@ -82,13 +82,23 @@ class Goal:
 VERDICTS = {"aim": "aim reached", "must": "reached", "short": "short of the aim", "missed": "**missed**"}
 
 
-def amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str, *, more_digits: int = 0) -> str:
     """Return a number with its unit: 5.63 x, 76 %, 0.42 s, 212 MB."""
     if unit == "%":
-        return f"{100 * value:.0f} %"
+        return f"{100 * value:.{more_digits}f} %"
     if unit == "MB":
-        return f"{value:.0f} MB"
-    return f"{value:.2f} s" if unit == "s" else f"{value:.{1 if value >= 9.95 else 2}f} x"
+        return f"{value:.{more_digits}f} MB"
+    digits = 1 if unit == "x" and value >= 9.95 else 2
+    return f"{value:.{digits + more_digits}f} {unit}"
+
+
+def measured(goal: Json) -> str:
+    """Return what was measured for a goal; if it was missed by so little that it looks the same, to more digits."""
+    for more_digits in range(4):
+        value = amount(goal["value"], goal["unit"], more_digits=more_digits)
+        if goal["verdict"] != "missed" or value != amount(goal["must"], goal["unit"], more_digits=more_digits):
+            break
+    return value
 
 
 def thousands(rate: float) -> str:
@@ -113,5 +123,5 @@ def goals_table(goals: Sequence[Json]) -> str:
     for goal in goals:
         sign = "at most " if goal["at_most"] else ""
         bars = ["" if goal[bar] is None else sign + amount(goal[bar], goal["unit"]) for bar in ("must", "aim")]
-        rows.append([goal["what"], *bars, amount(goal["value"], goal["unit"]), VERDICTS[goal["verdict"]]])
+        rows.append([goal["what"], *bars, measured(goal), VERDICTS[goal["verdict"]]])
     return table(["goal", "must", "aim", "measured", "verdict"], rows)

@@ -54,8 +54,8 @@ GATHER, FORWARD, LOSS, BACKWARD, WAITING = range(len(PHASES))
 
 # Words of ``Team.control``, a cache line apart: stop after this step (written from outside), number of steps agreed
 # on, steps done, whether the loss was not finite; of a stretch that is not over, its number of samples done, and where
-# in the order it begins; and at which piece, counted from 1, to stop in the midst of a step. The piece is named, since a
-# thread that is held up may learn of it one piece early, where the others go on and would wait for it for ever.
+# in the order it begins; and at which piece, counted from 1, to stop in the midst of a step. The piece is named, since
+# a thread that is held up may learn of it one piece early, where the others go on and would wait for it for ever.
 STOP, END, DONE, DIVERGED, PENDING, BEGIN, LAST_PIECE = 0, 8, 16, 24, 32, 40, 48
 CONTROL_WORDS = 56
 
