@@ -194,16 +194,17 @@ def catch_up(layers, options, memory):
     )  # fmt: skip
 
 
+# What takes in its background.
+WEIGHTS, VELOCITIES, GRADIENTS, KINDS = 0, 1, 2, 3
+
+
 @kernel
 def where_folded(layer, memory, w, kind, half, b, barrier):
-    """Where q of a block is put: behind the weights ``w``, or that of a half of the inputs where threads exchange it.
-
-    ``kind`` is 0, 1 or 2: of weights, velocities and gradients.
-    """
+    """Where q of a block is put: behind the weights ``w``, or that of a half of the inputs to be exchanged."""
     block = VECTORS * lanes_of(memory.own)
     q, start = w, layer.background
     if layer.halves > 1:
-        place = (barrier % 2 * 3 + kind) * layer.halves + half
+        place = (barrier % 2 * KINDS + kind) * layer.halves + half
         q, start = memory.exchange, layer.folded + place * layer.outputs * block
     return q, start + b * block
 
@@ -228,13 +229,13 @@ def fold_background(layers, options, data, memory, for_good, barrier):
             )  # fmt: skip
         for b in range(first, last):
             w_start, c_start = layer.weights + b * inputs * block, layer.background + (layer.outputs + b) * block
-            q, q_start = where_folded(layer, memory, memory.parameters, 0, half, b, barrier)
+            q, q_start = where_folded(layer, memory, memory.parameters, WEIGHTS, half, b, barrier)
             background.fold(begin, end, data.beta, memory.parameters, w_start, c_start, q, q_start)
             if for_good and len(memory.velocities) > 0:
-                q, q_start = where_folded(layer, memory, memory.velocities, 1, half, b, barrier)
+                q, q_start = where_folded(layer, memory, memory.velocities, VELOCITIES, half, b, barrier)
                 background.fold(begin, end, data.beta, memory.velocities, w_start, c_start, q, q_start)
             if options.rule == optimizer.GRADIENT:
-                q, q_start = where_folded(layer, memory, memory.sums, 2, half, b, barrier)
+                q, q_start = where_folded(layer, memory, memory.sums, GRADIENTS, half, b, barrier)
                 background.fold(begin, end, data.beta, memory.sums, w_start, c_start, q, q_start)
 
 
@@ -255,11 +256,11 @@ def finish_fold(layers, options, memory, for_good, barrier):
     """Set q to that of all inputs, and c to 0."""
     layer = layers[0]
     for b in range(layer.first_block, layer.last_block):
-        _finish_fold(layer, memory, memory.parameters, 0, b, barrier)
+        _finish_fold(layer, memory, memory.parameters, WEIGHTS, b, barrier)
         if for_good and len(memory.velocities) > 0:
-            _finish_fold(layer, memory, memory.velocities, 1, b, barrier)
+            _finish_fold(layer, memory, memory.velocities, VELOCITIES, b, barrier)
         if options.rule == optimizer.GRADIENT:
-            _finish_fold(layer, memory, memory.sums, 2, b, barrier)
+            _finish_fold(layer, memory, memory.sums, GRADIENTS, b, barrier)
 
 
 @kernel
@@ -332,41 +333,46 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
         )  # fmt: skip
 
 
+@kernel
+def where_weighed(layer, memory, piece):
+    """Where the sums of squared weights of a layer are, and how many: of its groups, or of halves of its inputs."""
+    sums, count = memory.shared, layer.groups
+    if layer.halves > 1:
+        sums, count = memory.exchange, layer.halves
+    return sums, layer.squares + piece.number % 2 * count, count
+
+
 @phase
 def weigh(layers, i, memory, piece):
-    """Sums of the squared weights of the groups that this thread owns of a layer, for the L2 penalty."""
+    """Sums of the squared weights that this thread owns of a layer, by groups or halves, for the L2 penalty."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     last = i == len(layers) - 1
     length = block * (layer.outputs if last else layer.inputs * block)
     blocks = layer.inputs if last else layer.outputs
+    sums, start, _ = where_weighed(layer, memory, piece)
     if layer.halves > 1:
         for half in range(layer.first_half, layer.last_half):
             first, after = half_of_inputs(layer, half, block)
             total = 0.0
             for b in range(blocks):
-                start = layer.weights + b * length + first * block
-                total += dense.sum_squares(memory.parameters, start, (after - first) * block)
-            target = layer.squares + piece.number % 2 * layer.halves + half
-            put(memory.exchange, target, memory.exchange.dtype.type(total))
+                offset = layer.weights + b * length + first * block
+                total += dense.sum_squares(memory.parameters, offset, (after - first) * block)
+            put(sums, start + half, sums.dtype.type(total))
         return
     first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, after = share(blocks, layer.groups, group), share(blocks, layer.groups, group + 1)
         total = dense.sum_squares(memory.parameters, layer.weights + first * length, (after - first) * length)
-        put(memory.shared, layer.squares + piece.number % 2 * layer.groups + group, memory.shared.dtype.type(total))
+        put(sums, start + group, sums.dtype.type(total))
 
 
 @kernel
 def sum_of_squares(layers, memory, piece):
-    """What ``weigh`` found for all layers and groups."""
+    """What ``weigh`` found for all layers."""
     total = 0.0
     for i in range(len(layers)):
-        layer = layers[i]
-        if layer.halves > 1:
-            for half in range(layer.halves):
-                total += np.float64(get(memory.exchange, layer.squares + piece.number % 2 * layer.halves + half))
-            continue
-        for group in range(layer.groups):
-            total += np.float64(get(memory.shared, layer.squares + piece.number % 2 * layer.groups + group))
+        sums, start, count = where_weighed(layers[i], memory, piece)
+        for k in range(count):
+            total += np.float64(get(sums, start + k))
     return total

@@ -115,6 +115,7 @@ def fold(layers, options, data, memory, team, sharing_inputs, barriers, times, s
     """Let all weights take in what has been kept aside for them, for good; returns the time now."""
     if options.sparse:
         fold_background(layers, options, data, memory, True, barriers)
+        since = lap(times, team, BACKWARD, since)
         since = meet(team, sharing_inputs, barriers, times, since)
         finish_fold(layers, options, memory, True, barriers)
     return since

@@ -39,6 +39,10 @@ CACHE_LINE = 64
 # Where products skip zeros: inputs described by one uint64.
 WORD = 64
 
+# Numbers behind a list of walks (see ``walks``): where the walks of each half of the inputs begin and where the last
+# ones end, and how many walks there are with and without samples.
+WALK_COUNTS = 5
+
 # Classes that are computed together: ten are two tiles, with enough accumulators in each.
 CLASS_ROWS = 5
 
@@ -65,7 +69,7 @@ LAYER = np.dtype(
         ("first_block", np.int64),  # their blocks: of inputs for the output layer, else of outputs
         ("last_block", np.int64),
         ("halves", np.int64),  # first hidden layer: 2 if threads share its inputs (see ``batch``), else 1
-        ("middle", np.int64),  # where the second half of the inputs begins
+        ("middle", np.int64),  # where the second half of the inputs begins, or where they end
         ("first_half", np.int64),  # halves that a thread owns, up to ``last_half``
         ("last_half", np.int64),
         ("weights", np.int64),  # offset in the parameters
@@ -232,7 +236,7 @@ class Layout:
         self.n_nonzero = -(-widest // WORD) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
-        self.n_walks = 2 * listed + 5
+        self.n_walks = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
         self.layers = self.owned(0, 1)
@@ -256,8 +260,9 @@ class Layout:
 
     def owned_inputs(self, thread: int, threads: int) -> slice:
         """Of which inputs one of some threads owns the weights, where threads share the inputs."""
-        bounds = (0, int(self.layers[0]["middle"]), int(self.layers[0]["inputs"]) * self.block)
-        return slice(bounds[2 * thread // threads], bounds[2 * (thread + 1) // threads])
+        layer = self.owned(thread, threads)[0]
+        bounds = (0, int(layer["middle"]), int(layer["inputs"]) * self.block)
+        return slice(bounds[layer["first_half"]], bounds[layer["last_half"]])
 
     def weights_of(self, flat: NDArray[Any], inputs: slice) -> NDArray[Any]:
         """View of the weights of some inputs, ``[blocks][inputs][BLOCK]``."""
@@ -277,7 +282,8 @@ class Layout:
         layer = self.layers[0]
         outputs = int(layer["outputs"]) * self.block
         length = 0
-        for name, numbers in (("sums", 4 * self.rows * outputs), ("folded", 12 * outputs), ("squares", 4)):
+        # of two halves, for even and odd pieces or barriers; q also of velocities and gradients
+        for name, numbers in (("sums", 4 * self.rows * outputs), ("folded", 4 * 3 * outputs), ("squares", 4)):
             layer[name] = length
             length += round_up(numbers, CACHE_LINE)
         return length
@@ -287,6 +293,8 @@ class Layout:
         inputs = round_up(self.sizes[i], block)
         outputs = round_up(self.sizes[i + 1], CLASS_ROWS if last else block)
         layer["inputs"] = inputs // block
+        if layer["halves"] == 1:
+            layer["middle"] = inputs
         layer["outputs"] = outputs if last else outputs // block
         layer["groups"] = group_count((inputs if last else outputs) // block)
         layer["width"] = self.sizes[i + 1]

@@ -87,10 +87,7 @@ def activations(layer, options, piece, block):
 @kernel
 def half_of_inputs(layer, half, block):
     """The first input of a half, and the one after its last; all inputs if they are not cut."""
-    inputs = layer.inputs * block
-    if layer.halves == 1:
-        return np.int64(0), inputs
-    return half * layer.middle, (layer.middle if half == 0 else inputs)
+    return half * layer.middle, (layer.middle if half == 0 else layer.inputs * block)
 
 
 @phase
@@ -124,7 +121,7 @@ def gather(layers, options, data, memory, piece, gathered):
                 memory.raw, options.columns, piece.samples, first, last, options.apart,
                 memory.quads, layer.words * WORD, count, empty,
             )  # fmt: skip
-            walks.begin_half(memory.quads, half + 1, count)
+        walks.begin_half(memory.quads, layer.last_half, count)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0

@@ -36,7 +36,7 @@ from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, union, walk_count
 # Measured at 512 x 512, batch 32: 11 % faster than 2; the input layer of one of 64 does not care.
 INPUT_WORDS = 1
 
-# Blocks of weights of quads that step together: as many as there are registers for. On an Intel Xeon two take 4 to 8 %
+# Blocks of weights of quads that step together: as many as there are registers for. On an Intel Xeon two take 3 to 8 %
 # less time for a whole mini-batch at 784-128-10 to 784-1024-10 than with pairs of inputs, which multiply fewer zeros.
 STEP_BLOCKS = 2 if REGISTER_BYTES == 64 else 1
 

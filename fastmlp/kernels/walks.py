@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import WORD
+from fastmlp.kernels.layout import WALK_COUNTS, WORD
 from fastmlp.kernels.tile import (
     MARK,
     VECTORS,
@@ -193,13 +193,13 @@ def pairs_of(quad):
 @kernel
 def begin_half(walks, half, count):
     """Note that ``count`` walks are listed before those of this half of the inputs, or before the end."""
-    put(walks, len(walks) - 5 + half, np.uint64(count))
+    put(walks, len(walks) - WALK_COUNTS + half, np.uint64(count))
 
 
 @kernel
 def walks_of_half(walks, half):
     """The first of the walks of a half of the inputs, and the one after its last."""
-    place = len(walks) - 5 + half
+    place = len(walks) - WALK_COUNTS + half
     return np.int64(get(walks, place)), np.int64(get(walks, place + 1))
 
 
