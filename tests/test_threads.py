@@ -143,6 +143,29 @@ def test_threads_without_work_are_not_started() -> None:
     assert train(network, samples.X, samples.y, epochs=1, threads=64).threads == 1
 
 
+@pytest.mark.parametrize("hidden", [(20,), (100, 20)], ids=["sharing inputs", "sharing units"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("batch_size", "done"), [(32, 1), (200, 0)], ids=["small batches", "batches in pieces"])
+def test_who_is_asked_to_stop_does_so_in_the_midst_of_a_large_batch(
+    batch_size: int, done: int, threads: int, hidden: tuple[int, ...]
+) -> None:
+    samples = pixels(400, 100)
+    network = make_network(samples, *hidden)
+    memory = engine.TrainingMemory(
+        network.model(skip_background=True), network.weights, network.biases,
+        batch_size=batch_size, steps_per_epoch=400 // batch_size,
+        rule=engine.rule_of(0.0, nesterov=False), momentum=0.0, l2=0.0, threads=threads,
+    )  # fmt: skip
+    memory.take(samples.X, samples.y)
+    order = np.arange(400, dtype=np.uint32)
+    calls = memory.calls(order, np.full(400, 0.1), np.zeros(400), 0, 400 // batch_size, threads)
+    memory.stop()
+    with ThreadPoolExecutor(threads) as pool:
+        for call in [pool.submit(call) for call in calls]:
+            call.result(timeout=60)
+    assert memory.steps_done == done
+
+
 def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that wait for one that never comes would wait for ever."""
     start, count = threading.Thread.start, 0
