@@ -22,21 +22,18 @@ def block_width(array: Any) -> Any:
 def product(a, rows, inputs, w, outputs, z):
     """``z = a W + bias`` for all blocks of outputs; the biases lie behind the weights."""
     block = block_width(z)
-    bias = outputs * inputs * block * block
-    for b in range(outputs):
-        start = b * inputs * block * block
-        dense.forward(a, 0, rows, rows, inputs, w, start, w, bias + b * block, z, b * rows * block)
+    weights = inputs * block * block
+    dense.forward(outputs, a, 0, rows, rows, inputs, w, 0, weights, w, outputs * weights, z, 0, rows * block)
 
 
 @entry_kernel
 def step(a, rows, inputs, deltas, w, outputs):
     """``W += a^T deltas`` for all blocks of outputs."""
     block = block_width(w)
-    for b in range(outputs):
-        start, d_start = b * inputs * block * block, b * rows * block
-        dense.weight_step(
-            optimizer.DIRECT, True, True, 0.0, 0.0, a, 0, rows, rows, inputs, deltas, d_start, w, w, w, start
-        )
+    dense.weight_step(
+        outputs, optimizer.DIRECT, True, True, 0.0, 0.0, a, 0, rows, rows, inputs,
+        deltas, 0, rows * block, w, w, w, 0, inputs * block * block,
+    )  # fmt: skip
 
 
 @entry_kernel

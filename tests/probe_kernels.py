@@ -140,13 +140,13 @@ def largest_and_rectified(a, b, out, block):
 @entry_kernel
 def dense_product(a, w, z, rows, inputs):
     """Run the forward product of a dense layer; its machine code is looked at."""
-    dense.forward(a, 0, rows, rows, inputs, w, 0, w, 0, z, 0)
+    dense.forward(2, a, 0, rows, rows, inputs, w, 0, 0, w, 0, z, 0, 0)
 
 
 @entry_kernel
 def dense_step(rule, a, deltas, w, rows, inputs):
     """Run the weight step of a dense layer; its machine code is looked at."""
-    dense.weight_step(rule, True, True, 0.0, 0.0, a, 0, rows, rows, inputs, deltas, 0, w, w, w, 0)
+    dense.weight_step(2, rule, True, True, 0.0, 0.0, a, 0, rows, rows, inputs, deltas, 0, 0, w, w, w, 0, 0)
 
 
 @entry_kernel

@@ -118,11 +118,10 @@ def propagate_parts(layers, i, options, memory, piece):
                     memory.own, nothing, memory.shared, target, panel,
                 )  # fmt: skip
             else:
-                for k in range(count):
-                    dense.forward(
-                        memory.shared, d_start, options.capacity, piece.rows, last - first,
-                        memory.own, w_start + k * w_gap, memory.own, nothing, memory.shared, target + k * panel,
-                    )  # fmt: skip
+                dense.forward(
+                    count, memory.shared, d_start, options.capacity, piece.rows, last - first,
+                    memory.own, w_start, w_gap, memory.own, nothing, memory.shared, target, panel,
+                )  # fmt: skip
 
 
 @phase
@@ -317,12 +316,11 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
         if options.stretch == 1:
             step_inputs(layers, options, memory, piece, shrink)
     elif not skips_zeros(layers, i, options, memory):
-        for b in range(first, last):
-            dense.weight_step(
-                options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-                piece.samples, layer.inputs, memory.shared, layer.deltas + b * panel,
-                memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
-            )  # fmt: skip
+        dense.weight_step(
+            last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
+            piece.samples, layer.inputs, memory.shared, layer.deltas + first * panel, panel,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+        )  # fmt: skip
     else:
         list_units(layer, options, memory, piece)
         sparse.step_units(

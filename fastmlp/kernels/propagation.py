@@ -254,12 +254,12 @@ def forward(layers, i, options, data, memory, piece):
         a, a_start = memory.own, np.int64(0)
         if i > 0:
             a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
-        for b in range(first, last):
-            dense.forward(
-                a, a_start, options.capacity, piece.rows, layer.inputs,
-                memory.parameters, layer.weights + b * layer.inputs * block * block,
-                memory.parameters, layer.bias + b * block, memory.shared, z_start + b * options.capacity * block,
-            )  # fmt: skip
+        weights, panel = layer.inputs * block * block, options.capacity * block
+        dense.forward(
+            last - first, a, a_start, options.capacity, piece.rows, layer.inputs,
+            memory.parameters, layer.weights + first * weights, weights,
+            memory.parameters, layer.bias + first * block, memory.shared, z_start + first * panel, panel,
+        )  # fmt: skip
     for b in range(first, last):
         offset = z_start + b * options.capacity * block
         activate(options.activation, memory.shared, offset, piece.rows, layer.width - b * block)
