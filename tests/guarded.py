@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastmlp import engine
+from fastmlp.engine import prediction
 from fastmlp.kernels.compiler import EntryKernel
 from fastmlp.kernels.peak import CHAINS, multiply_add_chains
 from fastmlp.kernels.propagation import Memory
@@ -137,7 +137,7 @@ def install() -> None:
         guard.finish()
 
     EntryKernel.prepare = guarded_prepare  # type: ignore[method-assign]
-    engine.run_apart = guarded_run_apart  # type: ignore[assignment]
+    prediction.run_apart = guarded_run_apart  # type: ignore[assignment]
     Workers.run = guarded_run  # type: ignore[method-assign, assignment]
 
 

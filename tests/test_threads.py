@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from fastmlp import engine, placement, workers
+from fastmlp.engine import prediction
 from fastmlp.errors import TrainingInterrupted
 from fastmlp.kernels.layout import Layout
 from fastmlp.network import Network
@@ -156,7 +157,7 @@ def test_who_is_asked_to_stop_does_so_in_the_midst_of_a_large_batch(
         batch_size=batch_size, steps_per_epoch=400 // batch_size,
         rule=engine.rule_of(0.0, nesterov=False), momentum=0.0, l2=0.0, threads=threads,
     )  # fmt: skip
-    memory.take(samples.X, samples.y)
+    memory.take(samples.X, samples.y.astype(np.int32))
     order = np.arange(400, dtype=np.uint32)
     calls = memory.calls(order, np.full(400, 0.1), np.zeros(400), 0, 400 // batch_size, threads)
     memory.stop()
@@ -750,7 +751,7 @@ def test_parts_of_a_prediction_give_the_same(monkeypatch: pytest.MonkeyPatch, th
     samples = pixels(1500, 300)
     network = make_network(samples, 64)
     expected = network.predict_proba(samples.X, threads=1), network.evaluate(samples.X, samples.y, threads=1)
-    monkeypatch.setattr(engine, "_CALL_WORK", 1)
+    monkeypatch.setattr(prediction, "_CALL_WORK", 1)
     found = network.predict_proba(samples.X, threads=threads), network.evaluate(samples.X, samples.y, threads=threads)
     np.testing.assert_array_equal(found[0], expected[0])
     assert found[1] == expected[1]

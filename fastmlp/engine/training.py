@@ -1,34 +1,25 @@
-"""Between the network and the kernels: memory, and the calls into compiled code.
-
-Nothing above this file knows how numbers are laid out.
-"""
+"""The state of a training, and the calls that run its mini-batches."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import batch, bulk, optimizer, shuffle
-from fastmlp.kernels.activation import ACTIVATIONS
+from fastmlp.engine.model import Model, read_only
+from fastmlp.engine.own_memory import aligned_masks, fit, own_memory
+from fastmlp.kernels import batch, optimizer, shuffle
 from fastmlp.kernels.idle import LONGEST
-from fastmlp.kernels.layout import MICRO_BATCH, OPTIONS, WORD, Layout, aligned_zeros, quad_distance, round_up
+from fastmlp.kernels.layout import MICRO_BATCH, Layout, aligned_zeros, round_up
 from fastmlp.kernels.propagation import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.walks import PAIR
 from fastmlp.shuffling import draw_numbers
-from fastmlp.workers import run_apart
-
-# Samples that a thread predicts at a time: what is gathered of them stays in the second-level cache. Measured at
-# 784-64-10 on two threads: 40 % faster than 256, equal to 128, 40 % faster than 32.
-PREDICT_ROWS = 64
 
 # So many multiply-adds, but at most ``LONGEST`` steps, go by before weights take in what their background is due. It
 # costs as much as reading and writing them once: at most 1 % of that many steps.
@@ -40,95 +31,6 @@ _PERIOD_WORK = 1 << 30
 # alike.
 _SMALL_BATCH = 12
 _STRETCH_ROWS = 32
-
-# Below this many multiply-adds a second thread takes longer to start than it saves.
-_PARALLEL_WORK = 20_000_000
-
-# The caller's thread predicts for so many multiply-adds at a time: 0.04 s of one core here.
-_CALL_WORK = 1 << 31
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """What the kernels need to know of a network.
-
-    Parameters
-    ----------
-    sizes : tuple of int
-        Units of each layer, input and output included.
-    activation : str
-        One of ``fastmlp.kernels.activation.ACTIVATIONS``.
-    dtype : numpy.dtype
-        float32 or float64.
-    mean, std : ndarray of float64, scalar or of shape (n_features,)
-        Standardisation of the inputs.
-    skip_background : bool
-        Whether zeros in the inputs are to be skipped.
-    """
-
-    sizes: tuple[int, ...]
-    activation: str
-    dtype: np.dtype[Any]
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    skip_background: bool
-
-    @property
-    def sparse(self) -> bool:
-        """Whether the input layer skips the background; without a hidden layer it is the output layer, which cannot."""
-        return self.skip_background and len(self.sizes) > 2
-
-    def equals(self, other: Model) -> bool:
-        """Whether it surely says the same: arrays are compared by identity, and only if nobody can write to them."""
-        return (
-            (self.sizes, self.activation, self.dtype) == (other.sizes, other.activation, other.dtype)
-            and self.skip_background == other.skip_background
-            and all(
-                mine is theirs and isinstance(mine, np.ndarray) and not mine.flags.writeable
-                for mine, theirs in ((self.mean, other.mean), (self.std, other.std))
-            )
-        )
-
-    def options(self, layout: Layout, **values: Any) -> NDArray[Any]:
-        """The record of options of a kernel call."""
-        values |= {
-            "capacity": layout.rows,
-            "columns": layout.columns,
-            "words": layout.words,
-            "apart": quad_distance(self.sizes[0]),
-            "n_features": self.sizes[0],
-            "n_classes": self.sizes[-1],
-            "activation": ACTIVATIONS.index(self.activation),
-            "sparse": self.sparse,
-            "stretch": values.get("stretch", 1),
-        }
-        return np.array([tuple(values.get(name, 0) for name in OPTIONS.names or ())], OPTIONS)
-
-    def data(
-        self,
-        layout: Layout,
-        X: NDArray[Any],
-        labels: NDArray[np.int32],
-        order: NDArray[Any],
-        projections: NDArray[Any],
-    ) -> Data:
-        """Samples and how to standardise them: ``x = (value - origin) * factor + beta``, see ``kernels.background``."""
-        factor, shift = (aligned_zeros(layout.words * WORD, self.dtype) for _ in range(2))
-        zeros = aligned_zeros(layout.words * WORD, self.dtype)
-        n_features = self.sizes[0]
-        factor[:n_features] = 1.0 / self.std
-        shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
-        origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
-        # floats could overflow without their factor
-        scale = factor[:1].copy() if X.dtype == np.uint8 and self.std.ndim == 0 else np.ones(1, self.dtype)
-        return Data(_read_only(X), _read_only(labels), _read_only(order), origin, factor, beta, scale, projections)
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A flat read-only view: kernels are compiled for one type of array, whether or not the caller's is writable."""
-    view = array.reshape(-1).view()
-    view.flags.writeable = False
-    return view
 
 
 def rule_of(momentum: float, *, nesterov: bool) -> int:
@@ -150,35 +52,6 @@ def _stretch_of(batch_size: int) -> int:
     if batch_size > _SMALL_BATCH:
         return 1
     return (_STRETCH_ROWS - round_up(batch_size, ROWS)) // batch_size + 1
-
-
-def pack(model: Model, weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Parameters as the kernels want them."""
-    return Layout(model.sizes, model.dtype, 1, training=False).pack(weights, biases)
-
-
-def _masks(length: int) -> NDArray[Any]:
-    return aligned_zeros(length, np.dtype(np.uint64))
-
-
-def _own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
-    return (
-        aligned_zeros(layout.n_private, layout.dtype),
-        aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
-        _masks(layout.columns),
-        _masks(layout.n_nonzero),
-        aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
-        _masks(layout.n_walks),
-        _masks(layout.n_walks if layout.training else 0),
-        aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
-    )
-
-
-def _fit(memory: Memory, layout: Layout, data: Data) -> Memory:
-    """Memory for data of their dtype: floats are scaled where they are, unless the next are gathered meanwhile."""
-    if data.x.dtype == memory.raw.dtype:
-        return memory
-    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if layout.shares_inputs else memory.own)
 
 
 def _with_copies(memory: Memory) -> Memory:
@@ -264,10 +137,10 @@ class TrainingMemory:
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
         common = (
             self.parameters, self.parameters, self.velocities, self.sums, kept, decay,
-            shared, _masks(self.layout.n_masks), aligned_zeros(self.layout.n_exchanged, model.dtype),
+            shared, aligned_masks(self.layout.n_masks), aligned_zeros(self.layout.n_exchanged, model.dtype),
         )  # fmt: skip
         self.threads = min(threads, self.layout.useful_threads)
-        self.memories = [Memory(*common, *_own_memory(self.layout)) for _ in range(self.threads)]
+        self.memories = [Memory(*common, *own_memory(self.layout)) for _ in range(self.threads)]
         if self.layout.shares_inputs:
             self.memories[1:] = map(_with_copies, self.memories[1:])
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
@@ -295,7 +168,7 @@ class TrainingMemory:
         """Take the samples to train on; returns the seconds spent compiling."""
         projections = aligned_zeros(len(X) if self.model.sparse else 0, self.model.dtype)
         self._data = self.model.data(self.layout, X, labels, np.zeros(0, np.uint32), projections)
-        self.memories = [_fit(memory, self.layout, self._data) for memory in self.memories]
+        self.memories = [fit(memory, self.layout, self._data) for memory in self.memories]
         kernel, seconds = batch.project_samples.prepare(self._data, self.model.sizes[0])
         kernel(self._data, self.model.sizes[0])
         self._kernel, more = batch.train_batches.prepare(*self._settle_arguments())
@@ -342,7 +215,7 @@ class TrainingMemory:
         its beginning, where also ``rates`` and ``losses`` begin.
         """
         assert self._kernel is not None
-        self._data = data = self._data._replace(order=_read_only(order))
+        self._data = data = self._data._replace(order=read_only(order))
         # a stretch that is not over stays so until a thread has gone on with it
         self.control[[batch.STOP, batch.DIVERGED, batch.LAST_PIECE]] = 0
         self.control[batch.END] = last
@@ -385,104 +258,3 @@ class TrainingMemory:
     def stop(self) -> None:
         """Ask a running call to return after its current step."""
         self.control[batch.STOP] = 1
-
-
-class Predictor:
-    """Forward propagation of large sets.
-
-    What does not depend on the samples is kept for the next call: an evaluation of 20,000 samples by 784-64-10 takes
-    4 to 5 % less time for it, and the prediction of one sample less than half.
-
-    Parameters
-    ----------
-    model : Model
-    parameters : ndarray
-        Packed parameters; the layout does not depend on the number of samples processed at a time.
-    threads : int
-        At most so many.
-    """
-
-    def __init__(self, model: Model, parameters: NDArray[Any], threads: int) -> None:
-        self.model, self.parameters, self.threads = model, parameters, threads
-        self._memories: list[Memory] = []
-        self._layout: Layout | None = None
-        self._options: dict[int, NDArray[Any]] = {}  # by the number of samples that are processed at a time
-        # by the dtype of the samples: data without samples, and the kernel
-        self._data: dict[np.dtype[Any], Data] = {}
-        self._kernels: dict[np.dtype[Any], Callable[..., Any]] = {}
-
-    def probabilities(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Class probabilities, ``(samples, classes)``."""
-        out = np.empty((len(X), self.model.sizes[-1]), self.model.dtype)
-        self._run(X, np.zeros(0, np.int32), out)
-        return out
-
-    def evaluate(self, X: NDArray[Any], labels: NDArray[np.int32]) -> tuple[float, float]:
-        """Mean cross-entropy and share of correct predictions."""
-        losses, correct = self._run(X, labels, np.empty((0, self.model.sizes[-1]), self.model.dtype))
-        return float(losses.sum() / len(X)), float(correct.sum() / len(X))
-
-    def prepare(self, X: NDArray[Any], labels: NDArray[np.int32]) -> float:
-        """Compile or load the kernel for samples of this type; returns the seconds that took."""
-        started = time.perf_counter()
-        self._calls(X[:0], labels[:0], np.empty((0, self.model.sizes[-1]), self.model.dtype), 1)
-        return time.perf_counter() - started
-
-    def _run(
-        self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        small = len(X) * self.parameters.size <= _PARALLEL_WORK
-        threads = 1 if small else self.threads
-        calls = self._calls(X, labels, out, min(threads, -(-len(X) // PREDICT_ROWS)))
-        *_, team, losses, correct, _, _ = calls[0].args
-        run_apart(calls, partial(team.control.__setitem__, bulk.STOP, 1))
-        return losses, correct
-
-    def _calls(self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any], threads: int) -> list[partial[Any]]:
-        """The calls of ``predict_pieces`` for each thread."""
-        rows = max(1, min(PREDICT_ROWS, len(X)))
-        pieces = -(-len(X) // rows)
-        layout = self._reserve(rows, threads)
-        if rows not in self._options:
-            self._options[rows] = self.model.options(layout, batch_size=rows)
-        if X.dtype not in self._data:
-            nothing = np.zeros(0, X.dtype), np.zeros(0, np.int32), np.zeros(0, np.uint32)
-            self._data[X.dtype] = self.model.data(layout, *nothing, aligned_zeros(0, self.model.dtype))
-        order = np.arange(len(X), dtype=np.uint32)
-        data = self._data[X.dtype]._replace(x=_read_only(X), labels=_read_only(labels), order=_read_only(order))
-        losses, correct = np.zeros(pieces), np.zeros(pieces, np.int64)
-        team = Team(0, 1, np.zeros(STRIDE, np.int64), np.zeros(bulk.CONTROL_WORDS, np.int64))
-        # Ctrl-C is heeded between the calls of the first, which is the caller
-        most = max(_CALL_WORK // (rows * self.parameters.size), 1)
-        common = layout.layers, self._options[rows], data
-        arguments = [
-            (*common, _fit(memory, layout, data), team, losses, correct, out, most if i == 0 else pieces)
-            for i, memory in enumerate(self._memories[:threads])
-        ]
-        if X.dtype not in self._kernels:
-            self._kernels[X.dtype], _ = bulk.predict_pieces.prepare(*arguments[0])
-        return [partial(self._kernels[X.dtype], *each) for each in arguments]
-
-    def _reserve(self, rows: int, threads: int) -> Layout:
-        """Memory for that many samples at a time and threads, kept for the next call."""
-        if self._layout is None or self._layout.columns < rows:
-            self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
-            self._memories, self._options = [], {}
-        while len(self._memories) < threads:
-            none = aligned_zeros(0, self.model.dtype)
-            shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
-            masks = _masks(self._layout.n_masks)
-            own = _own_memory(self._layout)
-            self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, none, *own))
-        return self._layout
-
-
-def compile_kernels(dtype: np.dtype[Any], input_dtype: np.dtype[Any]) -> float:
-    """Compile, or load from the cache, all kernels for networks of a dtype and inputs of a dtype; returns seconds."""
-    model = Model((1, 1, 2), "relu", dtype, np.zeros(()), np.ones(()), skip_background=False)
-    weights, biases = [np.zeros((1, 1)), np.zeros((1, 2))], [np.zeros(1), np.zeros(2)]
-    memory = TrainingMemory(
-        model, weights, biases, batch_size=1, steps_per_epoch=1, rule=optimizer.DIRECT, momentum=0.0, l2=0.0, threads=1
-    )
-    X, y = np.zeros((1, 1), input_dtype), np.zeros(1, np.int32)
-    return memory.take(X, y) + Predictor(model, memory.parameters, 1).prepare(X, y)

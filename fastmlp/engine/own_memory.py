@@ -1,0 +1,38 @@
+"""The memory that each thread has for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastmlp.kernels.layout import WORD, Layout, aligned_zeros
+from fastmlp.kernels.propagation import Data, Memory
+from fastmlp.kernels.walks import PAIR
+
+
+def aligned_masks(length: int) -> NDArray[Any]:
+    """Empty masks (uint64) that begin at a cache line."""
+    return aligned_zeros(length, np.dtype(np.uint64))
+
+
+def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
+    """The fields of ``Memory`` from ``own`` on."""
+    return (
+        aligned_zeros(layout.n_private, layout.dtype),
+        aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
+        aligned_masks(layout.columns),
+        aligned_masks(layout.n_nonzero),
+        aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
+        aligned_masks(layout.n_walks),
+        aligned_masks(layout.n_walks if layout.training else 0),
+        aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
+    )
+
+
+def fit(memory: Memory, layout: Layout, data: Data) -> Memory:
+    """Memory for data of their dtype: floats are scaled where they are, unless the next are gathered meanwhile."""
+    if data.x.dtype == memory.raw.dtype:
+        return memory
+    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if layout.shares_inputs else memory.own)
