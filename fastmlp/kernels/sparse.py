@@ -275,7 +275,8 @@ def _step_inputs(blocks):
     return step_quads
 
 
-_step_one, _step_several = _step_inputs(1), _step_inputs(STEP_BLOCKS)
+_step_one = _step_inputs(1)
+_step_several = _step_inputs(STEP_BLOCKS) if STEP_BLOCKS > 1 else _step_one  # or the same is compiled twice
 
 
 @phase
