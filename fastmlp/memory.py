@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 _BYTES = {"float32": 4, "float64": 8}
 _NOT_WORTH_ASKING = 1 << 24
 
-# As in ``fastmlp.kernels.layout``, which needs Numba and cannot count beyond 64 bits; a test compares.
+# As in ``fastmlp.kernels.layout`` and ``split``, which need Numba and cannot count beyond 64 bits; a test compares.
 _ROWS_AT_ONCE = 64
+_WIDE = 12
+_OPERANDS = 103_424
 
 
 def count_parameters(layers: Sequence[int]) -> int:
@@ -77,6 +79,8 @@ def training_bytes(
     own = 2 * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
     # a thread that evaluates has shared memory to itself
     working = shared + threads * (shared + 2 * own)
+    if dtype == "float32" and "amx_bf16" in cpu_features() and any(min(pair) >= _WIDE * block for pair in hidden):
+        working += threads * _OPERANDS
     return _BYTES[dtype] * (parameters + working) + 48 * steps  # rates, losses, copies of them
 
 

@@ -25,6 +25,7 @@ _TELLING_FEATURES = (
     "avx512vl",
     "avx512_bf16",
     "avx512_fp16",
+    "amx_bf16",
     "asimd",
     "sve",
 )

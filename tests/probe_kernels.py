@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import dense, tile
+from fastmlp.kernels import dense, matrix_unit, split, tile
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -159,3 +159,58 @@ def read_from(x, out, offset):
 def write_to(x, offset):
     """Store a tile of one row at any offset, as a careless kernel would."""
     tile.store(x, offset, 0, tile.zeros(x, 1, VECTORS))
+
+
+@entry_kernel
+def multiply_squares(left, right, sums, operands):
+    """``sums += left right`` for squares of 32 x 32, on the matrix unit; the right one is split on the way."""
+    matrix_unit.begin_tiles()
+    split.split_left(left, 0, split.SIDE, operands, 0)
+    split.split_right(right, 0, split.SIDE, operands, split.OPERAND)
+    matrix_unit.load_sums(sums, 0, split.SIDE)
+    matrix_unit.add_product(operands, 0, split.OPERAND)
+    matrix_unit.store_sums(sums, 0, split.SIDE)
+    matrix_unit.end_tiles()
+
+
+@entry_kernel
+def forward_on_matrix_unit(blocks, a, capacity, rows, inputs, w, bias, z, operands):
+    """``z = a W + bias``."""
+    matrix_unit.begin_tiles()
+    split.forward(
+        blocks,
+        a,
+        0,
+        capacity,
+        rows,
+        inputs,
+        w,
+        0,
+        inputs * split.SQUARE,
+        bias,
+        0,
+        z,
+        0,
+        capacity * split.SIDE,
+        operands,
+    )
+    matrix_unit.end_tiles()
+
+
+@entry_kernel
+def gradient_on_matrix_unit(inputs, outputs, w, deltas, capacity, rows, gradient, operands):
+    """``gradient = deltas W^T``."""
+    matrix_unit.begin_tiles()
+    split.input_gradient(inputs, outputs, w, 0, inputs * split.SQUARE, deltas, 0, capacity, rows, gradient, 0, operands)
+    matrix_unit.end_tiles()
+
+
+@entry_kernel
+def step_on_matrix_unit(blocks, rule, first, last, shrink, a, capacity, samples, inputs, deltas, w, v, sums, operands):
+    """``w += a^T deltas``, by some rule with a momentum of 0.5."""
+    matrix_unit.begin_tiles()
+    split.weight_step(
+        blocks, rule, first, last, 0.5, shrink, a, 0, capacity, samples, inputs,
+        deltas, 0, capacity * split.SIDE, w, v, sums, 0, inputs * split.SQUARE, operands,
+    )  # fmt: skip
+    matrix_unit.end_tiles()

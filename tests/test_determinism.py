@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
 from fastmlp.team_size import TeamSize
 from fastmlp.training import Progress, train
@@ -25,6 +24,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "deep": (64, 64, 64),
     "ten": (64,) * 10,
     "uneven": (300, 17, 120),
+    "wide": (500, 390),
 }
 
 
@@ -200,11 +200,11 @@ def test_a_large_batch_that_is_interrupted_is_done_wholly_or_not_at_all(threads:
 GOLDEN = json.loads(golden_weights.FILE.read_text())
 
 
-@pytest.mark.skipif(str(REGISTER_BYTES) not in GOLDEN, reason="no hashes for registers of this width")
+@pytest.mark.skipif(golden_weights.UNITS not in GOLDEN, reason="no hashes for registers of this width")
 @pytest.mark.parametrize("activation", golden_weights.ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_are_those_that_every_machine_gets(dtype: str, activation: str) -> None:
-    expected = GOLDEN[str(REGISTER_BYTES)][f"{dtype} {activation}"]
+    expected = GOLDEN[golden_weights.UNITS][f"{dtype} {activation}"]
     found = {threads: golden_weights.weights_hash(dtype, activation, threads) for threads in (1, 2, 3, 4)}
     assert found == dict.fromkeys((1, 2, 3, 4), expected)
 
@@ -219,15 +219,17 @@ def test_weights_are_those_that_every_machine_gets(dtype: str, activation: str) 
         pytest.param("x86-64-v3", "float64", marks=pytest.mark.nightly),
         pytest.param("x86-64-v4", "float32", marks=pytest.mark.nightly),
         pytest.param("x86-64-v4", "float64", marks=pytest.mark.nightly),
+        pytest.param("matrix unit", "float32", marks=pytest.mark.nightly),
     ],
 )
 def test_narrower_registers_and_other_processors_get_theirs(target: str, dtype: str) -> None:
     """Also where multiplying and adding in one instruction has to be done by a function (x86-64-v2)."""
     if not golden_weights.runnable(target):
         pytest.skip(f"this processor is no {target}")
-    width, found = golden_weights.hashes_for(target, dtype)
-    assert width == {"x86-64-v2": 16, "x86-64-v3": 32, "x86-64-v4": 64}[target]
-    expected = {name: value for name, value in GOLDEN[str(width)].items() if name.startswith(dtype)}
+    units, found = golden_weights.hashes_for(target, dtype)
+    widths = {"x86-64-v2": "16 bytes", "x86-64-v3": "32 bytes", "x86-64-v4": "64 bytes"}
+    assert units == widths.get(target, "64 bytes, matrix unit")
+    expected = {name: value for name, value in GOLDEN[units].items() if name.startswith(dtype)}
     assert found == expected
 
 

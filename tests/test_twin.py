@@ -83,6 +83,24 @@ def test_wide_layers_that_skip_what_a_relu_has_switched_off(options: dict[str, A
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 25},
+        {"batch_size": 33, "l2": 0.01, "threads": 2},
+        {"batch_size": 64, "momentum": 0.9, "nesterov": True},
+        {"batch_size": 100, "momentum": 0.9, "l2": 0.01, "threads": 3},
+    ],
+    ids=str,
+)
+def test_layers_as_wide_as_a_matrix_unit_wants_them(options: dict[str, Any], activation: str, dtype: str) -> None:
+    """The first layer as well: no skipping of inputs. The last mini-batch of an epoch is too small for it."""
+    samples = table(110, 390)
+    assert_same_as_twin(make_network(samples, 400, 390, activation=activation, dtype=dtype), samples, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_kept_aside_for_many_steps(dtype: str) -> None:
     """Over several periods after which the weights take in what their background is due."""
     samples = pixels(600, 50, density=0.1)

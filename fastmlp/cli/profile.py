@@ -148,8 +148,9 @@ def profile(
 
     Shows samples per second in training and in prediction, what that is in operations of the dense algorithm
     (GFLOP/s, a multiply-add counts as two), its share of the peak of the machine (a loop of multiply-adds
-    that never leaves the registers; skipping inputs that are 0 can exceed it), how many times as fast as
-    NumPy in the same number type it is, and where the time of a mini-batch goes. Compiling is not counted.
+    that never leaves the registers; skipping inputs that are 0, or a matrix unit, can exceed it), how many
+    times as fast as NumPy in the same number type it is, and where the time of a mini-batch goes. Compiling
+    is not counted.
 
     Each number is the median of several rounds; the spread beside it is half of the range. Ctrl-C prints
     what was measured so far.

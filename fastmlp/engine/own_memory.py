@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.kernels import split
 from fastmlp.kernels.layout import WORD, Layout, aligned_zeros
 from fastmlp.kernels.propagation import Data, Memory
 from fastmlp.kernels.walks import PAIR
@@ -28,6 +29,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_masks(layout.n_walks),
         aligned_masks(layout.n_walks if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
+        aligned_zeros(split.LENGTH if layout.uses_matrix_unit else 0, layout.dtype),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, stretch, walks
+from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, split, stretch, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
@@ -16,6 +16,7 @@ from fastmlp.kernels.propagation import (
     activations,
     half_of_inputs,
     logits_start,
+    on_matrix_unit,
     probabilities,
     projections_start,
     rectified,
@@ -97,6 +98,13 @@ def propagate_parts(layers, i, options, memory, piece):
     for group in range(first_group, last_group):
         first, last = share(layer.outputs, layer.groups, group), share(layer.outputs, layer.groups, group + 1)
         d_start = layer.deltas + first * panel
+        if on_matrix_unit(layer, memory, piece):
+            split.input_gradient(
+                layer.inputs, last - first, memory.parameters, layer.weights + first * layer.inputs * square,
+                layer.inputs * square, memory.shared, d_start, options.capacity, piece.rows,
+                memory.shared, layer.parts + group * layer.inputs * panel, memory.operands,
+            )  # fmt: skip
+            continue
         w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, (last - first) * square
         words = ((last - first) * block + WORD - 1) // WORD
         if skip:
@@ -315,12 +323,16 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
                 )  # fmt: skip
         if options.stretch == 1:
             step_inputs(layers, options, memory, piece, shrink)
-    elif not skips_zeros(layers, i, options, memory):
-        dense.weight_step(
+    elif not skips_zeros(layers, i, options, memory, piece):
+        arguments = (
             last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
             piece.samples, layer.inputs, memory.shared, layer.deltas + first * panel, panel,
             memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
         )  # fmt: skip
+        if on_matrix_unit(layer, memory, piece):
+            split.weight_step(*arguments, memory.operands)
+        else:
+            dense.weight_step(*arguments)
     else:
         list_units(layer, options, memory, piece)
         sparse.step_units(

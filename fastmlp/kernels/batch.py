@@ -43,6 +43,7 @@ from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
 from fastmlp.kernels.layout import MICRO_BATCH, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
+from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
 from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather, gather_inputs
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import arrive, share, wait
@@ -186,6 +187,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         Run no step, but ``settle`` the parameters after an earlier call, on one thread.
     """
     mode = flush_subnormals()
+    if len(memory.operands) > 0:
+        begin_tiles()
     options = options_record[0]
     layers, data, memory, team = flat(layers), by_reference(data), by_reference(memory), by_reference(team)
     if only_settle:
@@ -302,6 +305,8 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
     if team.thread == 0 and not only_settle:
         put(team.control, PENDING, pending)
         put(team.control, BEGIN, whole.start)
+    if len(memory.operands) > 0:
+        end_tiles()
     restore_floating_point(mode)
 
 

@@ -30,6 +30,8 @@ import numpy as np
 import platformdirs
 from numba.core.caching import NullCache
 
+from fastmlp.kernels.matrix_unit import MATRIX_UNIT
+
 CHECKSUMS = "checksums.json"
 _KEEP_SECONDS = 30 * 24 * 3600
 _HASH = re.compile("[0-9a-f]{32}")
@@ -281,6 +283,7 @@ def _key() -> str:
         llvmlite.binding.get_process_triple(),
         llvmlite.binding.get_host_cpu_name(),
         llvmlite.binding.get_host_cpu_features().flatten(),
+        MATRIX_UNIT,  # the system may deny it
     ]
     digest.update(json.dumps([sorted(settings.items()), versions, cpu]).encode())
     return digest.hexdigest()[:32]

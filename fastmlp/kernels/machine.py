@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -19,7 +20,12 @@ _ARM = _TRIPLE.startswith(("aarch64", "arm64"))
 _WORD = ir.IntType(64)
 
 
-def _assembly(builder: ir.IRBuilder, result: ir.Type, text: str, constraint: str, *arguments: ir.Value) -> Any:
+# Without it LLVM ends the process where it meets assembly, and Numba does not call it.
+llvmlite.binding.initialize_native_asmparser()
+
+
+def emit_assembly(builder: ir.IRBuilder, result: ir.Type, text: str, constraint: str, *arguments: ir.Value) -> Any:
+    """Append instructions as text; ``constraint`` says in which registers operands are."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(ir.InlineAsm(signature, text, constraint, side_effect=True), list(arguments))
 
@@ -65,7 +71,7 @@ def pause(typing_context):
             function = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.x86.sse2.pause"), [])
         elif _ARM:
-            _assembly(builder, ir.VoidType(), "yield", "")
+            emit_assembly(builder, ir.VoidType(), "yield", "")
         return context.get_dummy_value()
 
     return types.void(), emit
@@ -90,7 +96,7 @@ def clock(typing_context):
 
     def emit(context, builder, signature, arguments):
         if _ARM:  # LLVM's cycle counter is privileged there
-            return _assembly(builder, _WORD, "mrs $0, cntvct_el0", "=r")
+            return emit_assembly(builder, _WORD, "mrs $0, cntvct_el0", "=r")
         function = ir.FunctionType(_WORD, [])
         return builder.call(cgutils.get_or_insert_function(builder.module, function, "llvm.readcyclecounter"), [])
 
@@ -136,8 +142,8 @@ def flush_subnormals(typing_context):
             _set_control_register(builder, builder.or_(before, ir.Constant(ir.IntType(32), 0x8040)))
             return builder.zext(before, _WORD)
         if _ARM:
-            before = _assembly(builder, _WORD, "mrs $0, fpcr", "=r")
-            _assembly(builder, ir.VoidType(), "msr fpcr, $0", "r", builder.or_(before, ir.Constant(_WORD, 1 << 24)))
+            before = emit_assembly(builder, _WORD, "mrs $0, fpcr", "=r")
+            emit_assembly(builder, ir.VoidType(), "msr fpcr, $0", "r", builder.or_(before, ir.Constant(_WORD, 1 << 24)))
             return before
         return ir.Constant(_WORD, 0)
 
@@ -152,7 +158,7 @@ def restore_floating_point(typing_context, mode):
         if _X86:
             _set_control_register(builder, builder.trunc(arguments[0], ir.IntType(32)))
         elif _ARM:
-            _assembly(builder, ir.VoidType(), "msr fpcr, $0", "r", arguments[0])
+            emit_assembly(builder, ir.VoidType(), "msr fpcr, $0", "r", arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), emit

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output, sparse, stretch, walks
+from fastmlp.kernels import background, dense, output, sparse, split, stretch, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import WIDE, WORD
+from fastmlp.kernels.layout import MATRIX_BLOCKS, WIDE, WORD
+from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.team import share
 from fastmlp.kernels.tile import MARK, VECTORS, get, lanes_of, put, store, zeros
 
@@ -53,6 +54,7 @@ class Memory(NamedTuple):
     quads: NDArray[Any]  # walks over four inputs and over single units, see ``walks``
     units: NDArray[Any]
     idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
+    operands: NDArray[Any]  # see ``split``; none where no products are left to the matrix unit
 
 
 class Team(NamedTuple):
@@ -138,6 +140,13 @@ def gather(layers, options, data, memory, piece, gathered):
 
 
 @kernel
+def on_matrix_unit(layer, memory, piece):
+    """Whether the products of a hidden layer are left to the matrix unit, for this piece."""
+    wide = layer.inputs >= MATRIX_BLOCKS and layer.outputs >= MATRIX_BLOCKS
+    return MATRIX_UNIT and len(memory.operands) > 0 and wide and piece.samples >= split.FEWEST_SAMPLES
+
+
+@kernel
 def rectified(blocks, options, memory):
     """Whether a product with so many blocks of outputs is to skip the zeros that a ReLU has left in its inputs."""
     # smaller blocks do not fill the bytes that threads write side by side
@@ -145,9 +154,11 @@ def rectified(blocks, options, memory):
 
 
 @kernel
-def skips_zeros(layers, i, options, memory):
+def skips_zeros(layers, i, options, memory, piece):
     """Whether hidden layer ``i`` walks over the inputs that are not zero: background, or what a ReLU has left."""
-    return options.sparse != 0 if i == 0 else rectified(layers[i].outputs, options, memory)
+    if i == 0:
+        return options.sparse != 0
+    return rectified(layers[i].outputs, options, memory) and not on_matrix_unit(layers[i], memory, piece)
 
 
 @kernel
@@ -243,7 +254,7 @@ def forward(layers, i, options, data, memory, piece):
     block = VECTORS * lanes_of(memory.own)
     first, last = layer.first_block, layer.last_block
     z_start = activations(layer, options, piece, block)
-    if skips_zeros(layers, i, options, memory):
+    if skips_zeros(layers, i, options, memory, piece):
         if i == 0:
             for b in range(first, last):
                 complete_inputs(layers, options, data, memory, piece, b)
@@ -255,15 +266,19 @@ def forward(layers, i, options, data, memory, piece):
         if i > 0:
             a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
         weights, panel = layer.inputs * block * block, options.capacity * block
-        dense.forward(
+        arguments = (
             last - first, a, a_start, options.capacity, piece.rows, layer.inputs,
             memory.parameters, layer.weights + first * weights, weights,
             memory.parameters, layer.bias + first * block, memory.shared, z_start + first * panel, panel,
         )  # fmt: skip
+        if on_matrix_unit(layer, memory, piece):
+            split.forward(*arguments, memory.operands)
+        else:
+            dense.forward(*arguments)
     for b in range(first, last):
         offset = z_start + b * options.capacity * block
         activate(options.activation, memory.shared, offset, piece.rows, layer.width - b * block)
-    if i + 1 < len(layers) - 1 and skips_zeros(layers, i + 1, options, memory):
+    if i + 1 < len(layers) - 1 and skips_zeros(layers, i + 1, options, memory, piece):
         n_start = activation_marks(layers[i + 1], options, piece)
         mark(layer, options, memory, piece, first, last, z_start, n_start)
 
