@@ -83,7 +83,7 @@ class Guard:
         """Copy an array, or the arrays in a tuple; the same array gets the same copy."""
         if isinstance(value, Memory):
             # what earlier calls left in the working memory must not matter, not even NaN
-            for name in ("shared", "own", "raw", "nonzero", "marks"):
+            for name in ("shared", "own", "raw", "nonzero", "marks", "operands"):
                 getattr(value, name).view(np.uint8)[:] = 0xFF
         if isinstance(value, tuple):
             copies = [self.copy(each) for each in value]
@@ -169,7 +169,7 @@ def cases(shift: int) -> Iterator[Case]:
                 count += 1
                 n = sizes[count % len(sizes)] if count % 7 else 600
                 n_classes = (1, 2, 8, 9, 10, 17, 40)[count % 7]
-                hidden = ((), (1,), (33,), (16, 31), (64, 5), (100,), (3, 3, 3), (40, 129))[count % 8]
+                hidden = ((), (1,), (33,), (16, 31), (64, 5), (100,), (3, 3, 3), (40, 129), (400, 390))[count % 9]
                 if kind == "numbers":
                     samples = table(n, n_features, n_classes, dtype=dtype)
                 else:

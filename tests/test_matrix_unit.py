@@ -55,9 +55,9 @@ def multiply(left: Floats, right: Floats, sums: Floats) -> Floats:
 
 
 def panel(matrix: Floats, rows: int) -> Floats:
-    """``[blocks][rows][SIDE]``, flat, aligned; what is not of the matrix are large numbers that nobody may use."""
+    """``[blocks][rows][SIDE]``, flat, aligned; what is not of the matrix is no number, and nobody may use it."""
     blocks = -(-matrix.shape[1] // SIDE)
-    padded = np.full((rows, blocks * SIDE), 1e30, np.float32)
+    padded = np.full((rows, blocks * SIDE), np.nan, np.float32)
     padded[: len(matrix), : matrix.shape[1]] = matrix
     flat = aligned_zeros(padded.size, FLOAT32)
     flat.reshape(blocks, rows, SIDE)[...] = padded.reshape(rows, blocks, SIDE).transpose(1, 0, 2)

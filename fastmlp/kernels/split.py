@@ -26,7 +26,7 @@ from fastmlp.kernels.matrix_unit import (
     split,
     store_sums,
 )
-from fastmlp.kernels.tile import ROWS, VECTORS, add, load, zeros
+from fastmlp.kernels.tile import ROWS, VECTORS, add, load, store, zeros
 
 SQUARE = SIDE * SIDE
 
@@ -69,6 +69,20 @@ def split_right(source, start, rows, operands, operand):
             if row + SIDE // 2 < rows:
                 high = load(source, offset + SIDE // 2 * SIDE, 0, 1, 1)
             split(low, high, operands, operand + half * TILE + row * PAIRS)
+
+
+@kernel
+def _transpose_samples(source, start, rows, operands):
+    """Transpose a square into the first of the two squares; rows from ``rows`` on count as zeros."""
+    if rows < SIDE:
+        for row in range(SIDE):
+            tile = zeros(source, 1, VECTORS)
+            if row < rows:
+                tile = load(source, start + row * SIDE, 0, 1, VECTORS)
+            store(operands, SQUARES + SQUARE + row * SIDE, 0, tile)
+        transpose_square(operands, SQUARES + SQUARE, SIDE, operands, SQUARES)
+    else:
+        transpose_square(source, start, SIDE, operands, SQUARES)
 
 
 @phase
@@ -169,17 +183,14 @@ def weight_step(
     n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap, operands,
 ):  # fmt: skip
-    """``dense.weight_step``; ``operands`` as in ``forward``.
-
-    The rows of ``a`` after the samples, up to the next multiple of ``SIDE``, must be finite: they are multiplied by 0.
-    """
+    """``dense.weight_step``; ``operands`` as in ``forward``."""
     parts = (samples + SIDE - 1) // SIDE
     for begin in range(0, inputs, DEPTH):
         count = min(DEPTH, inputs - begin)
         for k in range(count):
             for part in range(parts):
                 start = a_start + ((begin + k) * capacity + part * SIDE) * SIDE
-                transpose_square(a, start, SIDE, operands, SQUARES)
+                _transpose_samples(a, start, samples - part * SIDE, operands)
                 split_left(operands, SQUARES, SIDE, operands, LEFT + (k * parts + part) * OPERAND)
         square, previous = 0, w_start
         for b in range(n_blocks):
