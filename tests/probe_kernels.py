@@ -165,7 +165,7 @@ def write_to(x, offset):
 def multiply_squares(left, right, sums, operands):
     """``sums += left right`` for squares of 32 x 32, on the matrix unit; the right one is split on the way."""
     matrix_unit.begin_tiles()
-    split.split_left(left, 0, split.SIDE, operands, 0)
+    split.split_left(left, 0, operands, 0)
     split.split_right(right, 0, split.SIDE, operands, split.OPERAND)
     matrix_unit.load_sums(sums, 0, split.SIDE)
     matrix_unit.add_product(operands, 0, split.OPERAND)

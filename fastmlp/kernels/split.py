@@ -45,21 +45,17 @@ LENGTH = SQUARES + 2 * SQUARE
 
 
 @kernel
-def split_left(source, start, rows, operands, operand):
-    """Make an operand for the left side of a square ``[SIDE][SIDE]``, of which ``rows`` rows are in use."""
-    used = min(rows, SIDE)
-    for row in range(used):
-        offset = start + row * SIDE
-        split(
-            load(source, offset, 0, 1, 1), load(source, offset + PAIRS, 0, 1, 1), operands, operand + row * PAIRS
-        )  # fmt: skip
-    for row in range(used, SIDE):
-        split(zeros(source, 1, 1), zeros(source, 1, 1), operands, operand + row * PAIRS)
+def split_left(source, start, operands, operand):
+    """Make an operand for the left side of a square ``[SIDE][SIDE]``."""
+    for row in range(SIDE):
+        low = load(source, start + row * SIDE, 0, 1, 1)
+        high = load(source, start + row * SIDE + PAIRS, 0, 1, 1)
+        split(low, high, operands, operand + row * PAIRS)
 
 
 @kernel
 def split_right(source, start, rows, operands, operand):
-    """Make an operand for the right side of a square ``[SIDE][SIDE]``, of which ``rows`` rows are in use."""
+    """Make an operand for the right side of a square ``[SIDE][SIDE]``; rows from ``rows`` on count as zeros."""
     for row in range(SIDE // 2):
         for half in range(2):
             offset = start + row * SIDE + half * PAIRS
@@ -101,7 +97,7 @@ def forward(
         for row in range(0, rows, SIDE):
             for k in range(count):
                 start = a_start + ((first + k) * capacity + row) * SIDE
-                split_left(a, start, rows - row, operands, LEFT + (row // SIDE * DEPTH + k) * OPERAND)
+                split_left(a, start, operands, LEFT + (row // SIDE * DEPTH + k) * OPERAND)
         w_first = w_start + first * SQUARE
         here = 0  # which of the two operands of weights is next
         split_right(w, w_first, SIDE, operands, RIGHT)
@@ -150,7 +146,7 @@ def input_gradient(
             transpose_square(deltas, d_start + (j * capacity + row) * SIDE, SIDE, operands, SQUARES)
             split_right(operands, SQUARES, SIDE, operands, LEFT + (row // SIDE * DEPTH + j) * OPERAND)
     here, square, previous = 0, 0, g_start
-    split_left(w, w_start, SIDE, operands, RIGHT)
+    split_left(w, w_start, operands, RIGHT)
     for b in range(inputs):
         for row in range(0, rows, SIDE):
             clear_sums()
@@ -191,7 +187,7 @@ def weight_step(
             for part in range(parts):
                 start = a_start + ((begin + k) * capacity + part * SIDE) * SIDE
                 _transpose_samples(a, start, samples - part * SIDE, operands)
-                split_left(operands, SQUARES, SIDE, operands, LEFT + (k * parts + part) * OPERAND)
+                split_left(operands, SQUARES, operands, LEFT + (k * parts + part) * OPERAND)
         square, previous = 0, w_start
         for b in range(n_blocks):
             for part in range(parts):
