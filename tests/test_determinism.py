@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastmlp.engine import TrainingMemory
 from fastmlp.network import Network
 from fastmlp.team_size import TeamSize
 from fastmlp.training import Progress, train
@@ -59,6 +60,33 @@ def test_threads_do_not_matter_where_wide_layers_skip_units(options: dict[str, A
         networks.append(network)
     assert same_bits(networks[1], networks[0])
     assert same_bits(networks[2], networks[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("bounds", [(0, 0.1, 1), (0, 0.8, 1), (0, 0.4, 0.5, 1)], ids=str)
+def test_it_does_not_matter_how_groups_are_dealt(
+    bounds: tuple[float, ...], kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly until the first validation, then otherwise; of some layers a thread may own nothing."""
+    samples = table(150, 100) if kind == "dense" else pixels(150, 100)
+    options = {
+        "momentum": 0.5,
+        "l2": 0.01,
+        "epochs": 3,
+        "validation": (samples.X, samples.y),
+        "threads": len(bounds) - 1,
+    }
+    reference = trained(samples, (500, 390, 20), dtype, **options)
+    dealt = []
+
+    def deal(memory: TrainingMemory, threads: int) -> None:
+        dealt.append(threads)
+        memory._bounds[threads] = bounds
+
+    monkeypatch.setattr(TrainingMemory, "_deal", deal)
+    assert same_bits(trained(samples, (500, 390, 20), dtype, **options), reference)
+    assert len(dealt) > 2
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}])

@@ -200,6 +200,18 @@ def expected_step(name: str, shrink: float, step: Any, w: Any, v: Any, sums: Any
 
 
 @needs_matrix_unit
+def test_who_owns_nothing_of_a_layer_changes_nothing() -> None:
+    a, w, z = random(CAPACITY, SIDE), random(SIDE * SIDE, seed=1), random(CAPACITY * SIDE, seed=2)
+    before = w.copy(), z.copy()
+    panel_a = panel(a, CAPACITY)
+    run(probe_kernels.forward_on_matrix_unit, 0, panel_a, CAPACITY, 64, 1, w, w, z, operands())
+    rule = RULES["direct"]
+    run(probe_kernels.step_on_matrix_unit, 0, *rule, 0.0, panel_a, CAPACITY, 64, 1, panel_a, w, w, w, operands())
+    np.testing.assert_array_equal(w, before[0])
+    np.testing.assert_array_equal(z, before[1])
+
+
+@needs_matrix_unit
 @pytest.mark.parametrize("shrink", [0.0, 0.25])
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize(("samples", "inputs", "blocks"), [(1, 1, 1), (25, 2, 3), (32, 33, 1), (33, 3, 2), (64, 40, 2)])

@@ -21,6 +21,7 @@ import pytest
 from fastmlp import engine, placement, workers
 from fastmlp.engine import prediction
 from fastmlp.errors import TrainingInterrupted
+from fastmlp.kernels import batch
 from fastmlp.kernels.layout import Layout
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
@@ -165,6 +166,37 @@ def test_who_is_asked_to_stop_does_so_in_the_midst_of_a_large_batch(
         for call in [pool.submit(call) for call in calls]:
             call.result(timeout=60)
     assert memory.steps_done == done
+
+
+@pytest.mark.parametrize(
+    ("busy", "waiting", "expected"),
+    [
+        ((100, 100), (0, 0), [2, 2]),
+        ((100, 300), (200, 0), [3, 1]),
+        ((300, 100), (0, 200), [1, 3]),
+        ((100, 150), (50, 0), [2, 2]),  # not worth it
+        ((0, 100), (0, 0), [2, 2]),  # nothing is known
+    ],
+)
+def test_who_is_much_faster_gets_more_groups(
+    busy: tuple[int, int], waiting: tuple[int, int], expected: list[int]
+) -> None:
+    samples = table(40, 100, dtype="float32")
+    network = make_network(samples, 512)
+    memory = engine.TrainingMemory(
+        network.model(skip_background=False), network.weights, network.biases, batch_size=32, steps_per_epoch=1,
+        rule=engine.rule_of(0.0, nesterov=False), momentum=0.0, l2=0.0, threads=2,
+    )  # fmt: skip
+    memory.take(samples.X, samples.y.astype(np.int32))
+    for _ in range(2):  # even, and once more as they are dealt now
+        calls = memory.calls(np.arange(40, dtype=np.uint32), np.zeros(1), np.zeros(1), 0, 1, 2)
+        layers = [call.args[0] for call in calls]  # type: ignore[attr-defined]
+        groups = [int(each[0]["last_group"] - each[0]["first_group"]) for each in layers]
+        memory.times[:, batch.BACKWARD] += np.array(busy) * groups
+        memory.times[:, batch.WAITING] += waiting
+        memory.collect(2)
+    assert groups == expected
+    assert [each[1]["last_block"] - each[1]["first_block"] for each in layers] == [4 * count for count in expected]
 
 
 def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:

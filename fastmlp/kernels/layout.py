@@ -252,10 +252,11 @@ class Layout:
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
         self.layers = self.owned(0, 1)
 
-    def owned(self, thread: int, threads: int) -> NDArray[Any]:
-        """``layers`` for one of some threads: groups are dealt as evenly as possible, or halves of the inputs.
+    def owned(self, thread: int, threads: int, bounds: Sequence[float] = ()) -> NDArray[Any]:
+        """``layers`` for one of some threads, that owns some groups of each, or halves of the inputs.
 
-        Kernels need that several times a layer and mini-batch, so it is divided once a call.
+        Groups are dealt as evenly as possible, or by ``bounds``: where the parts of the threads begin and end, from 0
+        to 1. Kernels need that several times a layer and mini-batch, so it is divided once a call.
         """
         layers = self.layers.copy()
         layers["last_half"] = 1
@@ -265,9 +266,18 @@ class Layout:
         blocks = layers["outputs"].copy()
         blocks[-1] = layers["inputs"][-1]
         for side, part in (("first", thread), ("last", thread + 1)):
-            layers[f"{side}_group"] = part * layers["groups"] // threads
+            if bounds:
+                layers[f"{side}_group"] = np.rint(bounds[part] * layers["groups"])
+            else:
+                layers[f"{side}_group"] = part * layers["groups"] // threads
             layers[f"{side}_block"] = layers[f"{side}_group"] * blocks // layers["groups"]
         return layers
+
+    def work(self, threads: int, bounds: Sequence[float] = ()) -> NDArray[np.float64]:
+        """What of the multiply-adds each of some threads does in hidden layers; the bounds as for ``owned``."""
+        owned = [self.owned(thread, threads, bounds)[:-1] for thread in range(threads)]
+        work = np.array([layers["inputs"] @ (layers["last_block"] - layers["first_block"]) for layers in owned])
+        return work / max(work.sum(), 1)
 
     def owned_inputs(self, thread: int, threads: int) -> slice:
         """Of which inputs one of some threads owns the weights, where threads share the inputs."""

@@ -92,6 +92,8 @@ def forward(
     operands : float32 (flat), overwritten
         Room for ``LENGTH`` numbers, begins at a cache line.
     """
+    if n_blocks == 0:
+        return
     for first in range(0, inputs, DEPTH):
         count = min(DEPTH, inputs - first)
         for row in range(0, rows, SIDE):
@@ -180,6 +182,8 @@ def weight_step(
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap, operands,
 ):  # fmt: skip
     """``dense.weight_step``; ``operands`` as in ``forward``."""
+    if n_blocks == 0:
+        return
     parts = (samples + SIDE - 1) // SIDE
     for begin in range(0, inputs, DEPTH):
         count = min(DEPTH, inputs - begin)
