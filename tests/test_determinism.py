@@ -65,18 +65,13 @@ def test_threads_do_not_matter_where_wide_layers_skip_units(options: dict[str, A
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
 @pytest.mark.parametrize("bounds", [(0, 0.1, 1), (0, 0.8, 1), (0, 0.4, 0.5, 1)], ids=str)
+@pytest.mark.parametrize("options", [{"momentum": 0.5, "l2": 0.01}, {"momentum": 0.5}, {"batch_size": 3}], ids=str)
 def test_it_does_not_matter_how_groups_are_dealt(
-    bounds: tuple[float, ...], kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], bounds: tuple[float, ...], kind: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evenly until the first validation, then otherwise; of some layers a thread may own nothing."""
     samples = table(150, 100) if kind == "dense" else pixels(150, 100)
-    options = {
-        "momentum": 0.5,
-        "l2": 0.01,
-        "epochs": 3,
-        "validation": (samples.X, samples.y),
-        "threads": len(bounds) - 1,
-    }
+    options = options | {"epochs": 3, "validation": (samples.X, samples.y), "threads": len(bounds) - 1}
     reference = trained(samples, (500, 390, 20), dtype, **options)
     dealt = []
 
@@ -87,6 +82,16 @@ def test_it_does_not_matter_how_groups_are_dealt(
     monkeypatch.setattr(TrainingMemory, "_deal", deal)
     assert same_bits(trained(samples, (500, 390, 20), dtype, **options), reference)
     assert len(dealt) > 2
+
+
+@pytest.mark.parametrize("kind", ["dense", "skipping"])
+@pytest.mark.parametrize("batch_size", [1, 4, 12, 32])
+@pytest.mark.parametrize("hidden", [(9, 100), (9, 9, 600), (700, 9)], ids=str)
+def test_threads_that_own_nothing_of_a_layer_do_not_matter(hidden: tuple[int, ...], batch_size: int, kind: str) -> None:
+    samples = table(100, 100) if kind == "dense" else pixels(100, 100)
+    reference = trained(samples, hidden, batch_size=batch_size)
+    for threads in (2, 3, 5, 8):
+        assert same_bits(trained(samples, hidden, batch_size=batch_size, threads=threads), reference), threads
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}])

@@ -110,7 +110,7 @@ def test_weights_kept_aside_for_many_steps(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("hidden", [(100,), (40, 9)], ids=str)
+@pytest.mark.parametrize("hidden", [(100,), (40, 9), (9, 100)], ids=str)
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8, 11, 12, 13])
 def test_small_batches_come_in_stretches(batch_size: int, hidden: tuple[int, ...], threads: int, dtype: str) -> None:
     """The weights of the inputs step once for several mini-batches; of the last stretch and batch little is left."""

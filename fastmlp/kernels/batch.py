@@ -70,7 +70,7 @@ def whole_stretch(start, samples, memory):
 
 
 @phase
-def begin_inputs(layers, options, data, memory, team, piece):
+def begin_inputs(layers, options, data, memory, piece):
     """Weights that have waited catch up, or a stretch begins.
 
     All its products with the weights as they are, and those of its samples with each other.
@@ -84,8 +84,9 @@ def begin_inputs(layers, options, data, memory, team, piece):
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
-        first = begin + share(end - begin, team.threads, team.thread)
-        last = begin + share(end - begin, team.threads, team.thread + 1)
+        # only who owns weights of the inputs has scaled them in ``forward_inputs``
+        first = begin + share(end - begin, layer.groups, layer.first_group)
+        last = begin + share(end - begin, layer.groups, layer.last_group)
         for k in range(b + 1 if first < last else 0):
             stretch.multiply_samples(
                 memory.own, 0, options.columns, first, last, k, memory.quads, layer.words * WORD,
@@ -239,7 +240,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 gather(layers, options, data, memory, piece if options.stretch == 1 else whole, gathered)
                 since = lap(times, team, GATHER, since)
                 if options.stretch > 1 or options.idle:
-                    begin_inputs(layers, options, data, memory, team, whole)
+                    begin_inputs(layers, options, data, memory, whole)
             if options.sparse and options.stretch == 1:
                 forward_inputs(layers, options, data, memory, piece)
                 since = lap(times, team, FORWARD, since)
