@@ -163,7 +163,7 @@ def write_to(x, offset):
 
 @entry_kernel
 def multiply_squares(left, right, sums, operands):
-    """``sums += left right`` for squares of 32 x 32, on the matrix unit; the right one is split on the way."""
+    """``sums += left right`` for squares of 32 x 32, on the matrix unit."""
     matrix_unit.begin_tiles()
     split.split_left(left, 0, operands, 0)
     split.split_right(right, 0, split.SIDE, operands, split.OPERAND)
@@ -178,22 +178,9 @@ def forward_on_matrix_unit(blocks, a, capacity, rows, inputs, w, bias, z, operan
     """``z = a W + bias``."""
     matrix_unit.begin_tiles()
     split.forward(
-        blocks,
-        a,
-        0,
-        capacity,
-        rows,
-        inputs,
-        w,
-        0,
-        inputs * split.SQUARE,
-        bias,
-        0,
-        z,
-        0,
-        capacity * split.SIDE,
-        operands,
-    )
+        blocks, a, 0, capacity, rows, inputs, w, 0, inputs * split.SQUARE, bias, 0,
+        z, 0, capacity * split.SIDE, operands,
+    )  # fmt: skip
     matrix_unit.end_tiles()
 
 

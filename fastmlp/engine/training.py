@@ -262,6 +262,8 @@ class TrainingMemory:
 
     def _deal(self, threads: int) -> None:
         """Deal the groups by what the threads have just done of them in how much time, if that is worth it."""
+        if threads == 1:
+            return
         bounds = self._bounds.pop(threads, ())
         done = (self.times - self._times_before)[:threads]
         busy = done.sum(axis=1) - done[:, batch.WAITING]

@@ -3,9 +3,9 @@
 It multiplies a tile of 16 x 32 numbers of 16 bits (bfloat16) with one of 32 x 16 and adds to one of float32: sixteen
 times as many multiply-adds a cycle as there are in the registers of 64 bytes. A float32 number is the sum of three
 numbers of 16 bits, exactly; of the nine products of two such sums six are enough, as the others are below 2^-22 of the
-product. What is left is 2.7 times as fast as float32 (Henry, Tang and Heinecke, Leveraging the bfloat16 artificial
-intelligence datatype for higher-precision computations, 2019), and rounds less: the sums of 32 numbers are added to
-others, not each number.
+product. What is left is at best 2.7 times as fast as float32 (Henry, Tang and Heinecke, Leveraging the bfloat16
+artificial intelligence datatype for higher-precision computations, 2019), and rounds less: the sums of 32 numbers are
+added to others, not each number.
 
 There are eight tiles. Four are the *sums*, a square of 32 x 32 numbers; the others hold parts of the two *operands*
 whose product is added to it. An operand is a square of 32 x 32 numbers in three pieces of two tiles each. In a row of

@@ -37,16 +37,17 @@ FEWEST_SAMPLES = 25
 # Blocks that the samples' operands are kept for: 384 KiB for 64 samples, in the second-level cache.
 DEPTH = 32
 
-# What is kept in a thread's ``operands``: those of samples, two of weights or deltas, two squares.
-LEFT = 0
-RIGHT = 2 * DEPTH * OPERAND
-SQUARES = RIGHT + 2 * OPERAND
+# Where in a thread's ``operands`` the parts are: operands that many others are multiplied with, two of those others,
+# and two squares.
+KEPT = 0
+PASSING = 2 * DEPTH * OPERAND
+SQUARES = PASSING + 2 * OPERAND
 LENGTH = SQUARES + 2 * SQUARE
 
 
 @kernel
 def split_left(source, start, operands, operand):
-    """Make an operand for the left side of a square ``[SIDE][SIDE]``."""
+    """Make an operand for the left side, ``OPERAND`` numbers at ``operand``, of a square ``[SIDE][SIDE]``."""
     for row in range(SIDE):
         low = load(source, start + row * SIDE, 0, 1, 1)
         high = load(source, start + row * SIDE + PAIRS, 0, 1, 1)
@@ -55,7 +56,7 @@ def split_left(source, start, operands, operand):
 
 @kernel
 def split_right(source, start, rows, operands, operand):
-    """Make an operand for the right side of a square ``[SIDE][SIDE]``; rows from ``rows`` on count as zeros."""
+    """The same for the right side; rows from ``rows`` on count as zeros."""
     for row in range(SIDE // 2):
         for half in range(2):
             offset = start + row * SIDE + half * PAIRS
@@ -85,7 +86,9 @@ def _transpose_samples(source, start, rows, operands):
 def forward(
     n_blocks, a, a_start, capacity, rows, inputs, w, w_start, w_gap, bias, b_start, z, z_start, z_gap, operands
 ):  # fmt: skip
-    """``dense.forward``; rows of ``z`` are written up to the next multiple of ``SIDE``.
+    """``z = a W + bias`` for some blocks of outputs, as ``dense.forward``.
+
+    Rows of ``z`` are written up to the next multiple of ``SIDE``.
 
     Parameters
     ----------
@@ -99,10 +102,10 @@ def forward(
         for row in range(0, rows, SIDE):
             for k in range(count):
                 start = a_start + ((first + k) * capacity + row) * SIDE
-                split_left(a, start, operands, LEFT + (row // SIDE * DEPTH + k) * OPERAND)
+                split_left(a, start, operands, KEPT + (row // SIDE * DEPTH + k) * OPERAND)
         w_first = w_start + first * SQUARE
         here = 0  # which of the two operands of weights is next
-        split_right(w, w_first, SIDE, operands, RIGHT)
+        split_right(w, w_first, SIDE, operands, PASSING)
         for b in range(n_blocks):
             for row in range(0, rows, SIDE):
                 place = z_start + b * z_gap + row * SIDE
@@ -114,9 +117,9 @@ def forward(
                     following = w_first + b * w_gap + (k + 1) * SQUARE
                     if k + 1 == count:  # the same weights for other samples, or the next block; after the last any
                         following = w_first + min(b + (row + SIDE >= rows), n_blocks - 1) * w_gap
-                    left = LEFT + (row // SIDE * DEPTH + k) * OPERAND
+                    left = KEPT + (row // SIDE * DEPTH + k) * OPERAND
                     add_product_and_split(
-                        operands, left, RIGHT + here, w, following, RIGHT + OPERAND - here, 1
+                        operands, left, PASSING + here, w, following, PASSING + OPERAND - here, 1
                     )  # fmt: skip
                     here = OPERAND - here
                 store_sums(z, place, SIDE)
@@ -141,14 +144,14 @@ def input_gradient(
     gradient : float32 (flat), overwritten
         Panel of ``inputs`` blocks at ``g_start``; rows are written up to the next multiple of ``SIDE``.
     operands
-        As in ``forward``, with the sides exchanged.
+        As in ``forward``; here weights are on the left and samples on the right.
     """
     for row in range(0, rows, SIDE):
         for j in range(outputs):
             transpose_square(deltas, d_start + (j * capacity + row) * SIDE, SIDE, operands, SQUARES)
-            split_right(operands, SQUARES, SIDE, operands, LEFT + (row // SIDE * DEPTH + j) * OPERAND)
+            split_right(operands, SQUARES, SIDE, operands, KEPT + (row // SIDE * DEPTH + j) * OPERAND)
     here, square, previous = 0, 0, g_start
-    split_left(w, w_start, operands, RIGHT)
+    split_left(w, w_start, operands, PASSING)
     for b in range(inputs):
         for row in range(0, rows, SIDE):
             clear_sums()
@@ -156,8 +159,8 @@ def input_gradient(
                 following = w_start + (j + 1) * w_gap + b * SQUARE
                 if j + 1 == outputs:
                     following = w_start + min(b + (row + SIDE >= rows), inputs - 1) * SQUARE
-                right = LEFT + (row // SIDE * DEPTH + j) * OPERAND
-                add_product_and_split(operands, RIGHT + here, right, w, following, RIGHT + OPERAND - here, 0)
+                right = KEPT + (row // SIDE * DEPTH + j) * OPERAND
+                add_product_and_split(operands, PASSING + here, right, w, following, PASSING + OPERAND - here, 0)
                 here = OPERAND - here
             if b > 0 or row > 0:  # while the matrix unit goes on
                 transpose_square(operands, SQUARES + square, SIDE, gradient, previous)
@@ -181,7 +184,7 @@ def weight_step(
     n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap, operands,
 ):  # fmt: skip
-    """``dense.weight_step``; ``operands`` as in ``forward``."""
+    """``s = a^T deltas``, then the update rule, as ``dense.weight_step``; ``operands`` as in ``forward``."""
     if n_blocks == 0:
         return
     parts = (samples + SIDE - 1) // SIDE
@@ -191,16 +194,16 @@ def weight_step(
             for part in range(parts):
                 start = a_start + ((begin + k) * capacity + part * SIDE) * SIDE
                 _transpose_samples(a, start, samples - part * SIDE, operands)
-                split_left(operands, SQUARES, operands, LEFT + (k * parts + part) * OPERAND)
+                split_left(operands, SQUARES, operands, KEPT + (k * parts + part) * OPERAND)
         square, previous = 0, w_start
         for b in range(n_blocks):
             for part in range(parts):
                 start = d_start + b * d_gap + part * SQUARE
-                split_right(deltas, start, samples - part * SIDE, operands, RIGHT + part * OPERAND)
+                split_right(deltas, start, samples - part * SIDE, operands, PASSING + part * OPERAND)
             for k in range(count):
                 clear_sums()
                 for part in range(parts):
-                    add_product(operands, LEFT + (k * parts + part) * OPERAND, RIGHT + part * OPERAND)
+                    add_product(operands, KEPT + (k * parts + part) * OPERAND, PASSING + part * OPERAND)
                 if b > 0 or k > 0:  # while the matrix unit goes on
                     _step_square(
                         rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous
