@@ -20,11 +20,28 @@ if sys.platform == "linux":
 
 
 class Seats:
-    """Processors of the threads that have started a piece of work together."""
+    """Processors of the threads that start a piece of work together; made by one that may run wherever they may."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken: set[int] = set()
+        self._allowed: set[int] = set()
+        if _current_processor is not None:
+            with contextlib.suppress(OSError):
+                self._allowed = os.sched_getaffinity(0)
+
+    def keep_for(self, native_id: int) -> None:
+        """Let a thread that sleeps wake up on a processor that nobody has taken, if there is one; it then takes it.
+
+        Threads that sleep can be moved at no cost. Woken up like this after 10 ms of rest, the second thread of two
+        began after 0.1 ms; started anew, or woken up as it was, after 0.6 to 4 ms, when the first one was done.
+        """
+        if _current_processor is None:
+            return
+        with self._lock, contextlib.suppress(OSError):
+            free = self._allowed - self._taken
+            if free:
+                os.sched_setaffinity(native_id, free)
 
     def take(self) -> None:
         """Move the calling thread elsewhere if it runs where another of the team does and there is a free processor.
@@ -37,13 +54,10 @@ class Seats:
         with self._lock, contextlib.suppress(OSError):
             processor = _current_processor()
             if processor in self._taken:
-                allowed = os.sched_getaffinity(0)
-                free = sorted(allowed - self._taken)
-                if not free:
-                    return
-                processor = free[0]
-                try:
+                free = sorted(self._allowed - self._taken)
+                if free:
+                    processor = free[0]
                     os.sched_setaffinity(0, {processor})
-                finally:
-                    os.sched_setaffinity(0, allowed)
             self._taken.add(processor)
+            if os.sched_getaffinity(0) != self._allowed:
+                os.sched_setaffinity(0, self._allowed)

@@ -10,8 +10,10 @@ import os
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,14 @@ def subnormals_work() -> bool:
     """Whether this thread computes with subnormal numbers."""
     tiny = np.array([np.finfo(np.float32).tiny])
     return bool((tiny / 2 > 0).all() and (tiny / 2 * 2 == tiny).all())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
@@ -220,22 +230,51 @@ def test_threads_that_cannot_be_started_are_an_error_and_leave_none_behind(monke
     assert same_bits(network, before)
 
 
+class Processors:
+    """Stands in for a system with three of them, on which every thread begins on the first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.running = 1  # number of the thread that runs
+        self.allowed: dict[int, set[int]] = defaultdict(lambda: {0, 1, 2})
+        self.place: dict[int, int] = defaultdict(int)
+        monkeypatch.setattr(placement, "_current_processor", lambda: self.place[self.running])
+        monkeypatch.setattr(os, "sched_getaffinity", lambda thread: self.allowed[thread or self.running])
+        monkeypatch.setattr(os, "sched_setaffinity", self.bind)
+
+    def bind(self, thread: int, processors: set[int]) -> None:
+        """Let a thread, 0 for the one that runs, run on these only; it moves if it has to."""
+        thread = thread or self.running
+        self.allowed[thread] = processors
+        if self.place[thread] not in processors:
+            self.place[thread] = min(processors)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
 def test_threads_of_a_team_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever starts where another of the team runs is moved to a free processor, but not bound to it."""
-    allowed = os.sched_getaffinity(0)
-    moves: list[set[int]] = []
-    monkeypatch.setattr(placement, "_current_processor", lambda: min(allowed))
-    monkeypatch.setattr(os, "sched_setaffinity", lambda _, processors: moves.append(set(processors)))
+    system = Processors(monkeypatch)
+    seats = placement.Seats()
+    for system.running in range(1, 5):  # one more than there are processors
+        seats.take()
+    assert system.place == {1: 0, 2: 1, 3: 2, 4: 0}
+    assert all(allowed == {0, 1, 2} for allowed in system.allowed.values())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
+def test_threads_that_sleep_wake_up_on_free_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they wake up is their place, and they may go anywhere from then on."""
+    system = Processors(monkeypatch)
     seats = placement.Seats()
     seats.take()
-    assert moves == []
-    for place in sorted(allowed)[1:]:
-        seats.take()
-        assert moves[-2:] == [{place}, allowed]
-    before = len(moves)
-    seats.take()  # there are more threads than processors
-    assert len(moves) == before
+    seats.keep_for(2)
+    assert (system.place[2], system.allowed[2]) == (1, {1, 2})
+    system.running, system.place[2] = 2, 2
+    seats.take()
+    assert (system.place[2], system.allowed[2]) == (2, {0, 1, 2})
+    system.running = 3
+    seats.take()
+    seats.keep_for(4)  # no processor is left
+    assert (system.place[3], system.place[4], system.allowed[4]) == (1, 0, {0, 1, 2})
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
@@ -406,6 +445,31 @@ for _ in range(10):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 thread.join()
 """
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_child_does_not_wait_for_threads_that_rest_in_its_parent() -> None:
+    run_script(
+        """
+import os, threading
+from fastmlp.workers import _resting, run_apart
+
+def call():
+    done = threading.Event()
+    run_apart([lambda: done.wait(60), done.set], lambda: None)
+
+call()
+while not _resting:
+    pass
+child = os.fork()
+if child == 0:
+    call()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+call()
+""",
+        timeout=30,
     )
 
 
@@ -773,6 +837,7 @@ def test_predictions_need_one_thread_only(monkeypatch: pytest.MonkeyPatch, given
         return start(*arguments)
 
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    monkeypatch.setattr(workers, "_resting", [])
     assert network.predict_proba(samples.X, threads=3).tobytes() == expected.tobytes()
     assert left == 0
 
@@ -787,6 +852,45 @@ def test_parts_of_a_prediction_give_the_same(monkeypatch: pytest.MonkeyPatch, th
     found = network.predict_proba(samples.X, threads=threads), network.evaluate(samples.X, samples.y, threads=threads)
     np.testing.assert_array_equal(found[0], expected[0])
     assert found[1] == expected[1]
+
+
+def test_predictions_use_their_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that rests is woken up, another is only started if none does, and none rests for ever."""
+    start, runs = _thread.start_new_thread, 0
+
+    def count(*arguments: Any) -> int:
+        nonlocal runs
+        runs += 1
+        return start(*arguments)
+
+    def run_apart(*others: Callable[[], object]) -> None:
+        finished = [threading.Event() for _ in others]
+
+        def finish(call: Callable[[], object], event: threading.Event) -> None:
+            call()
+            event.set()
+
+        calls = [partial(finish, *each) for each in zip(others, finished, strict=True)]
+        workers.run_apart([lambda: all(event.wait(60) for event in finished), *calls], lambda: None)
+
+    resting: list[Any] = []
+    monkeypatch.setattr(workers, "_resting", resting)
+    monkeypatch.setattr(_thread, "start_new_thread", count)
+    threads: list[int] = []
+    for _ in range(3):
+        run_apart(lambda: threads.append(threading.get_native_id()))
+        wait_until(lambda: len(resting) == 1)
+    assert (runs, len(set(threads))) == (1, 1)
+    assert threads[0] != threading.get_native_id()
+    together = threading.Barrier(2)
+    run_apart(lambda: together.wait(60), lambda: together.wait(60))
+    wait_until(lambda: len(resting) == 2)
+    assert runs == 2
+    monkeypatch.setattr(workers, "_REST_SECONDS", 0.01)
+    run_apart(lambda: together.wait(60), lambda: together.wait(60))
+    wait_until(lambda: not resting)
+    run_apart(lambda: threads.append(threading.get_native_id()))
+    assert runs == 3
 
 
 def test_an_error_in_a_thread_of_a_prediction_is_raised() -> None:
