@@ -26,8 +26,8 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_masks(layout.columns),
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
-        aligned_masks(layout.n_walks),
-        aligned_masks(layout.n_walks if layout.training else 0),
+        aligned_masks(layout.n_quads),
+        aligned_masks(layout.n_units if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
         aligned_zeros(split.LENGTH if layout.uses_matrix_unit else 0, layout.dtype),
     )

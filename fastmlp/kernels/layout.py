@@ -204,11 +204,11 @@ class Layout:
         Whether threads share the inputs.
     uses_matrix_unit : bool
         Whether some products are left to the matrix unit, see ``split``.
-    n_parameters, n_kept, n_shared, n_exchanged, n_private, n_raw, n_masks, n_nonzero, n_marks, n_walks : int
+    n_parameters, n_kept, n_shared, n_exchanged, n_private, n_raw, n_masks, n_nonzero, n_marks, n_quads, n_units : int
         Lengths of the flat arrays: parameters, deltas kept, memory shared by the threads, what they exchange if they
         share the inputs, own memory of each thread, samples as they are, shared masks of activations (uint64), and each
-        thread's masks of its samples (uint64) and of their transposition (uint32), and a list of walks over them
-        (uint64).
+        thread's masks of its samples (uint64) and of their transposition (uint32), and lists of walks over quads of
+        inputs and over single units (uint64).
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -244,7 +244,8 @@ class Layout:
         self.n_nonzero = -(-widest // WORD) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
-        self.n_walks = 2 * listed + WALK_COUNTS
+        self.n_quads = 4 * self.words * WORD + WALK_COUNTS
+        self.n_units = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0
         blocks = np.minimum(self.layers["inputs"], self.layers["outputs"])[:-1]
         suits = training and dtype == np.float32 and bool((blocks >= MATRIX_BLOCKS).any())

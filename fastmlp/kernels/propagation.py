@@ -124,6 +124,8 @@ def gather(layers, options, data, memory, piece, gathered):
                 memory.quads, layer.words * WORD, count, empty,
             )  # fmt: skip
         walks.begin_half(memory.quads, layer.last_half, count)
+        if len(data.projections) > 0 and sparse.steps_pairs(layer.last_block - layer.first_block, options.rule):
+            walks.list_pairs(memory.raw, options.columns, piece.samples, memory.quads, layer.words * WORD)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
