@@ -12,6 +12,7 @@ import numpy as np
 
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.machine import prefetch
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
@@ -47,7 +48,7 @@ TILE_BLOCKS = 2 if REGISTER_BYTES == 64 else 1
 
 @phase
 def standardise(
-    x, n_features, order, first, samples, rows, origin, factor, from_block, to_block, a, capacity
+    x, n_features, order, first, samples, rows, origin, factor, from_block, to_block, a, capacity, ahead
 ):  # fmt: skip
     """``a = (x - origin) * factor`` for some blocks of inputs of the samples of a mini-batch.
 
@@ -65,8 +66,11 @@ def standardise(
         Range of blocks of inputs.
     a : float (flat), overwritten
         Panel ``[blocks][capacity][BLOCK]``.
+    ahead : int
+        ``order[ahead : ahead + samples]`` are needed next: their cache lines are asked for.
     """
     block = VECTORS * lanes_of(a)
+    look_ahead = ahead + samples <= len(order)
     for k in range(from_block, to_block):
         i = k * block
         tile_origin, tile_factor = load(origin, i, 0, 1, VECTORS), load(factor, i, 0, 1, VECTORS)
@@ -76,6 +80,10 @@ def standardise(
             tile = zeros(a, 1, VECTORS)
             if row < samples:
                 start = np.int64(get(order, first + row)) * n_features + i
+                if look_ahead:  # 9 % less time at 784-64-10, batch 32, on two threads; 1 % at 784-512-512-10, batch 128
+                    next_start = np.int64(get(order, ahead + row)) * n_features + i
+                    prefetch(x, next_start)
+                    prefetch(x, next_start + block // 2)
                 if whole:
                     tile = load_as(a, x, start, 0, 1, VECTORS)
                 else:

@@ -137,7 +137,7 @@ def gather(layers, options, data, memory, piece, gathered):
         first, last = layer.first_block, layer.last_block
     dense.standardise(
         data.x, options.n_features, data.order, piece.start, piece.samples, piece.squares * block,
-        data.origin, data.factor, first, last, memory.own, options.capacity,
+        data.origin, data.factor, first, last, memory.own, options.capacity, piece.ahead,
     )  # fmt: skip
 
 
