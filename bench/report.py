@@ -35,7 +35,7 @@ SECTIONS: dict[str, ModuleType] = {
 
 BENCH = Path(__file__).parent
 README = ROOT / "README.md"
-# One folder for each further machine that the README shows, from `--output bench/other-machines/NAME --only training`.
+# One folder for each further machine that the README shows, from `--output bench/other-machines/NAME`.
 OTHER_MACHINES = BENCH / "other-machines"
 _QUIET_LOAD = 0.5  # runnable processes over the last minute, before the report starts its own
 _QUICK_FOLDER = ROOT / "runs" / "bench-quick"
@@ -167,9 +167,10 @@ def contents(results: dict[str, Json]) -> dict[str, str]:
     made["all-goals"] = goals_table(goals)
     made["missed"] = str(sum(goal["verdict"] == "missed" for goal in goals))
     for folder in OTHER_MACHINES.iterdir():
-        result = load(folder / "results")["training"]
-        made[f"machine-{folder.name}"] = machine.sentence(result)
-        made[f"networks-{folder.name}"] = training.tables(result)["networks"]
+        others = load(folder / "results")
+        made[f"machine-{folder.name}"] = machine.sentence(others["training"])
+        made[f"networks-{folder.name}"] = training.tables(others["training"])["networks"]
+        made[f"all-goals-{folder.name}"] = goals_table([goal for result in others.values() for goal in result["goals"]])
     return made
 
 
