@@ -877,11 +877,14 @@ def test_predictions_use_their_threads_again(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(workers, "_resting", resting)
     monkeypatch.setattr(_thread, "start_new_thread", count)
     threads: list[int] = []
+    sent: list[int] = []
+    monkeypatch.setattr(placement.Seats, "keep_for", lambda _, native_id: sent.append(native_id))
     for _ in range(3):
         run_apart(lambda: threads.append(threading.get_native_id()))
         wait_until(lambda: len(resting) == 1)
     assert (runs, len(set(threads))) == (1, 1)
     assert threads[0] != threading.get_native_id()
+    assert sent == threads[1:]  # whoever sleeps is told where to wake up
     together = threading.Barrier(2)
     run_apart(lambda: together.wait(60), lambda: together.wait(60))
     wait_until(lambda: len(resting) == 2)

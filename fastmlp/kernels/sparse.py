@@ -30,7 +30,7 @@ from fastmlp.kernels.tile import (
     zeros,
 )
 from fastmlp.kernels.vector import REGISTER_BYTES
-from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, union, walk_count
+from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, samples_of_pair, union, walk_count
 
 # Words of inputs whose weights, of four blocks, stay in the first-level cache while all samples pass (32 KiB).
 # Measured at 512 x 512, batch 32: 11 % faster than 2; the input layer of one of 64 does not care.
@@ -42,6 +42,7 @@ INPUT_WORDS = 1
 # four blocks of pairs take 3 % less time at 784-512-10 and 4 % at 784-1024-10, on one 1 to 2 % less at 784-128-10.
 STEP_BLOCKS = 2 if REGISTER_BYTES == 64 else 1
 PAIR_BLOCKS = 2 * STEP_BLOCKS
+_PAIR_VECTORS = PAIR_BLOCKS * VECTORS  # has a name as Numba takes no expression for a literal
 
 ONE = np.uint64(1)
 
@@ -288,35 +289,25 @@ def _step_inputs(blocks):
     return step_quads
 
 
-def _step_pairs(blocks):
-    """Make the kernel for pairs of inputs and some neighbouring blocks of outputs."""
-    vectors = blocks * VECTORS
+@phase
+def _step_pairs(shrink, a, a_start, columns, quads, stride, deltas, d_start, d_gap, w, w_start, w_gap):
+    """As ``step_quads``, one pair of each quad after the other: ``w <- (1 - shrink) w + a^T deltas`` (``DIRECT``).
 
-    @phase
-    def step_pairs(
-        rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
-        deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
-    ):  # fmt: skip
-        """As ``step_quads``, one pair of each quad after the other."""
-        block = VECTORS * lanes_of(w)
-        for k in range(walk_count(quads)):
-            i, other = pairs_of(get(quads, k))
-            for row_of_list in range(2, 4):
-                offset = w_start + i * block
-                tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
-                start = a_start + i * columns
-                bits = get(quads, row_of_list * stride + k)
-                while bits != 0:
-                    row = count_trailing_zeros(bits)
-                    bits &= bits - ONE
-                    tile = multiply_add_blocks(tile, a, start + row, columns, deltas, d_start + row * block, d_gap)
-                optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
-                i = other
-
-    return step_pairs
+    For ``PAIR_BLOCKS`` neighbouring blocks of outputs; ``quads`` from ``walks.list_pairs``.
+    """
+    block = VECTORS * lanes_of(w)
+    for k in range(walk_count(quads)):
+        for pair, i in enumerate(pairs_of(get(quads, k))):
+            offset, start = w_start + i * block, a_start + i * columns
+            tile = optimizer.begin(optimizer.DIRECT, True, zeros(w, PAIR, _PAIR_VECTORS), w, w, offset, w_gap, shrink)
+            bits = samples_of_pair(quads, stride, k, pair)
+            while bits != 0:
+                row = count_trailing_zeros(bits)
+                bits &= bits - ONE
+                tile = multiply_add_blocks(tile, a, start + row, columns, deltas, d_start + row * block, d_gap)
+            optimizer.end(optimizer.DIRECT, True, tile, w, w, w, offset, w_gap, 0.0, shrink)
 
 
-_step_pairs_several = _step_pairs(PAIR_BLOCKS)
 _step_one = _step_inputs(1)
 _step_several = _step_inputs(STEP_BLOCKS) if STEP_BLOCKS > 1 else _step_one  # or the same is compiled twice
 
@@ -345,7 +336,10 @@ def step_inputs(
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         if steps_pairs(n_blocks - b, rule):
-            _step_pairs_several(*arguments)
+            _step_pairs(
+                shrink, a, a_start, columns, quads, stride, deltas, d_start + b * d_gap, d_gap,
+                w, w_start + b * w_gap, w_gap,
+            )  # fmt: skip
             b += PAIR_BLOCKS
         elif n_blocks - b >= STEP_BLOCKS:
             _step_several(*arguments)

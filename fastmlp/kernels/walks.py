@@ -140,7 +140,7 @@ def list_units(marks, words, inputs, walks, stride):
 
 
 @kernel
-def _samples_of_pair(x, columns, i, samples):
+def _nonzero_in_pair(x, columns, i, samples):
     """Which of the samples, 1 to 64, are not zero at inputs ``i`` and ``i + 1``, as bits."""
     if columns > MARK:  # there is room for two
         bits = nonzero_samples(x, i * columns, columns, PAIR, TWO_MARKS)
@@ -177,7 +177,7 @@ def list_inputs(x, columns, samples, first, last, apart, quads, stride, count, e
         if first + 2 * apart > last:
             apart = PAIR
         for i in range(first, first + apart, PAIR):
-            bits = _samples_of_pair(x, columns, i, samples) | _samples_of_pair(x, columns, i + apart, samples)
+            bits = _nonzero_in_pair(x, columns, i, samples) | _nonzero_in_pair(x, columns, i + apart, samples)
             quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
             count, empty = _append(quads, stride, count, empty, quad, bits)
         first += 2 * apart
@@ -193,8 +193,14 @@ def list_pairs(x, columns, samples, quads, stride):
     """
     for k in range(walk_count(quads)):
         i, j = pairs_of(get(quads, k))
-        put(quads, 2 * stride + k, _samples_of_pair(x, columns, i, samples))
-        put(quads, 3 * stride + k, _samples_of_pair(x, columns, j, samples))
+        put(quads, 2 * stride + k, _nonzero_in_pair(x, columns, i, samples))
+        put(quads, 3 * stride + k, _nonzero_in_pair(x, columns, j, samples))
+
+
+@kernel
+def samples_of_pair(quads, stride, k, pair):
+    """The samples of pair 0 or 1 of quad ``k``, from ``list_pairs``, as bits."""
+    return get(quads, (2 + pair) * stride + k)
 
 
 @kernel
