@@ -17,8 +17,8 @@ _NOT_WORTH_ASKING = 1 << 24
 
 # As in ``fastmlp.kernels.layout`` and ``split``, which need Numba and cannot count beyond 64 bits; a test compares.
 _ROWS_AT_ONCE = 64
-_WIDE = 12
-_OPERANDS = 103_424
+_WIDE, _WIDE_FOR_BYTES, _NARROW = 12, 4, 8
+_OPERANDS = 106_496
 
 
 def count_parameters(layers: Sequence[int]) -> int:
@@ -68,9 +68,11 @@ def training_bytes(
     pairs = list(itertools.pairwise(-(-size // block) * block for size in layers))
     rows = -(-max(64, min(batch_size, _ROWS_AT_ONCE)) // block) * block
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairs) * (1 + copies + momentum)
-    # activations of two mini-batches, deltas, and the parts of the logits and of the gradients
+    # activations and deltas of some pieces, and the parts of the logits and of the gradients
     *hidden, output = pairs
-    shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + 4 * sum(pair[1] for pair in hidden))
+    matrix_unit = dtype == "float32" and "amx_bf16" in cpu_features() and bool(hidden)
+    panels = (4 + 2 * matrix_unit) * sum(pair[1] for pair in hidden)
+    shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + panels)
     shared += rows * sum(_groups(fan_out // block) * fan_in for fan_in, fan_out in hidden[1:])
     # the inputs and their masks, logits, and some transposed weights
     scratch = (
@@ -79,9 +81,20 @@ def training_bytes(
     own = 2 * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
     # a thread that evaluates has shared memory to itself
     working = shared + threads * (shared + 2 * own)
-    if dtype == "float32" and "amx_bf16" in cpu_features() and any(min(pair) >= _WIDE * block for pair in hidden):
-        working += threads * _OPERANDS
+    if matrix_unit:
+        working += threads * _for_matrix_unit([(fan_in // block, fan_out // block) for fan_in, fan_out in hidden])
     return _BYTES[dtype] * (parameters + working) + 48 * steps  # rates, losses, copies of them
+
+
+def _for_matrix_unit(hidden: Sequence[tuple[int, int]]) -> int:
+    """Numbers that a thread needs for the matrix unit, by the blocks of its layers."""
+    inputs, outputs = hidden[0]
+    numbers = 0
+    if outputs >= _WIDE_FOR_BYTES or any(min(pair) >= _WIDE for pair in hidden):
+        numbers += _OPERANDS
+    if outputs <= _NARROW:  # to evaluate, with split weights
+        numbers += _OPERANDS + 1536 * inputs * outputs
+    return numbers
 
 
 def _block_width(itemsize: int) -> int:

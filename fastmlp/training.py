@@ -436,6 +436,7 @@ class _Training:
     def _validate(self, X: NDArray[Any], y: NDArray[np.int32]) -> None:
         """Evaluate on the validation and the training set; remember the best parameters; look whether to stop."""
         parameters = self.memory.refresh()
+        self.predictor.forget()
         loss, accuracy = self.predictor.evaluate(X, y)
         _, training_accuracy = self.predictor.evaluate(self.X, self.y)
         self.validations.append((self.done, loss, accuracy, training_accuracy, self.history.training_seconds))

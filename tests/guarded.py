@@ -133,6 +133,9 @@ def install() -> None:
 
     def guarded_run_apart(calls: list[Any], stop: Callable[[], None]) -> None:
         guard = Guard(at_end=GuardedKernel.at_end)
+        for call in calls:
+            *_, prepared, _ = call.args
+            prepared[:] = 0  # the guard overwrites it
         run_apart([guarded(call, guard) for call in calls], stop)
         guard.finish()
 

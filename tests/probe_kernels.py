@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import dense, matrix_unit, split, tile
+from fastmlp.kernels import dense, matrix_unit, split, split_bytes, tile
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -193,11 +193,43 @@ def gradient_on_matrix_unit(inputs, outputs, w, deltas, capacity, rows, gradient
 
 
 @entry_kernel
-def step_on_matrix_unit(blocks, rule, first, last, shrink, a, capacity, samples, inputs, deltas, w, v, sums, operands):
-    """``w += a^T deltas``, by some rule with a momentum of 0.5."""
+def step_on_matrix_unit(
+    blocks, rule, first, last, shrink, a, capacity, earlier, samples, inputs, deltas, w, v, sums, operands
+):  # fmt: skip
+    """``w += a^T deltas``, by some rule with a momentum of 0.5; the panels of earlier samples follow the others."""
     matrix_unit.begin_tiles()
+    panel = capacity * split.SIDE
     split.weight_step(
-        blocks, rule, first, last, 0.5, shrink, a, 0, capacity, samples, inputs,
-        deltas, 0, capacity * split.SIDE, w, v, sums, 0, inputs * split.SQUARE, operands,
+        blocks, rule, first, last, 0.5, shrink, a, 0, inputs * panel, capacity, earlier, samples, inputs,
+        deltas, 0, blocks * panel, panel, w, v, sums, 0, inputs * split.SQUARE, operands,
+    )  # fmt: skip
+    matrix_unit.end_tiles()
+
+
+@entry_kernel
+def forward_of_bytes(blocks, x, n_features, order, position, samples, inputs, w, ready, z, starts, operands):
+    """``z = x W``."""
+    matrix_unit.begin_tiles()
+    gap = inputs * split.SQUARE
+    if ready:
+        split_bytes.prepare(blocks, inputs, w, 0, gap, operands)
+    split_bytes.forward(
+        blocks, x, n_features, order, position, samples, 0, starts, inputs, w, 0, gap, ready,
+        z, 0, matrix_unit.COLUMN_ROWS * split.SIDE, operands,
+    )  # fmt: skip
+    matrix_unit.end_tiles()
+
+
+@entry_kernel
+def step_of_bytes(
+    blocks, rule, first, last, shrink, raw, columns, earlier, samples, inputs, deltas, w, v, sums, operands
+):  # fmt: skip
+    """``w += x^T deltas``, by some rule with a momentum of 0.5."""
+    matrix_unit.begin_tiles()
+    panel = columns * split.SIDE
+    raw_start = inputs * split.SIDE * columns
+    split_bytes.weight_step(
+        blocks, rule, first, last, 0.5, shrink, raw, raw_start, columns, earlier, samples, inputs,
+        deltas, 0, blocks * panel, panel, w, v, sums, 0, inputs * split.SQUARE, operands,
     )  # fmt: skip
     matrix_unit.end_tiles()

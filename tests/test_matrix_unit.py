@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastmlp import memory
 from fastmlp.kernels import optimizer, split
-from fastmlp.kernels.layout import MATRIX_BLOCKS, Layout, aligned_zeros
+from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, MATRIX_PREDICT_BLOCKS, Layout, aligned_zeros
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT, OPERAND, PAIRS, SIDE
 from fastmlp.system import cpu_features
 from tests import probe_kernels
@@ -69,9 +69,9 @@ def matrix(flat: Floats, rows: int, used: int) -> Floats:
     return flat.reshape(-1, rows, SIDE).transpose(1, 0, 2).reshape(rows, -1)[:used]
 
 
-def operands() -> Floats:
-    """Room for operands, full of what is no number."""
-    room = aligned_zeros(split.LENGTH, FLOAT32)
+def operands(prepared: int = 0) -> Floats:
+    """Room for operands, also of so many squares of prepared weights, full of what is no number."""
+    room = aligned_zeros(split.LENGTH + prepared * OPERAND, FLOAT32)
     room[:] = np.nan
     return room
 
@@ -94,15 +94,24 @@ def assert_close(found: Floats, a: Floats, b: Floats, added: Floats | float = 0.
 def test_a_matrix_unit_is_used_where_the_system_lets_us_have_it() -> None:
     if MATRIX_UNIT:
         assert "amx_bf16" in cpu_features()
-    for sizes, wide in (((9, 400, 400, 3), True), ((400, 400, 3), True), ((9, 400, 300, 400, 3), False)):
+    for sizes, trains, predicts in (
+        ((9, 64, 400, 400, 3), True, True),
+        ((400, 400, 3), True, False),
+        ((9, 97, 3), True, True),
+        ((9, 256, 3), True, True),
+        ((9, 257, 3), True, False),
+        ((9, 96, 3), False, True),
+        ((9, 3), False, False),
+    ):
         for dtype in (np.float32, np.float64):
-            for training in (True, False):
+            for training, used in ((True, trains), (False, predicts)):
                 layout = Layout(sizes, np.dtype(dtype), 32, training=training)
-                assert layout.uses_matrix_unit == (MATRIX_UNIT and wide and training and dtype == np.float32)
+                assert layout.uses_matrix_unit == (MATRIX_UNIT and used and dtype == np.float32), (sizes, training)
 
 
 def test_the_estimate_of_memory_knows_the_operands() -> None:
-    assert (memory._WIDE, memory._OPERANDS) == (MATRIX_BLOCKS, split.LENGTH)
+    assert (memory._WIDE, memory._WIDE_FOR_BYTES) == (MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS)
+    assert (memory._NARROW, memory._OPERANDS) == (MATRIX_PREDICT_BLOCKS, split.LENGTH)
 
 
 def test_three_pieces_are_a_number() -> None:
@@ -206,7 +215,7 @@ def test_who_owns_nothing_of_a_layer_changes_nothing() -> None:
     panel_a = panel(a, CAPACITY)
     run(probe_kernels.forward_on_matrix_unit, 0, panel_a, CAPACITY, 64, 1, w, w, z, operands())
     rule = RULES["direct"]
-    run(probe_kernels.step_on_matrix_unit, 0, *rule, 0.0, panel_a, CAPACITY, 64, 1, panel_a, w, w, w, operands())
+    run(probe_kernels.step_on_matrix_unit, 0, *rule, 0.0, panel_a, CAPACITY, 0, 64, 1, panel_a, w, w, w, operands())
     np.testing.assert_array_equal(w, before[0])
     np.testing.assert_array_equal(z, before[1])
 
@@ -214,17 +223,85 @@ def test_who_owns_nothing_of_a_layer_changes_nothing() -> None:
 @needs_matrix_unit
 @pytest.mark.parametrize("shrink", [0.0, 0.25])
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize(("samples", "inputs", "blocks"), [(1, 1, 1), (25, 2, 3), (32, 33, 1), (33, 3, 2), (64, 40, 2)])
-def test_weight_step(name: str, samples: int, inputs: int, blocks: int, shrink: float) -> None:
+@pytest.mark.parametrize(
+    ("earlier", "samples", "inputs", "blocks"),
+    [(0, 1, 1, 1), (0, 25, 2, 3), (0, 32, 33, 1), (0, 33, 3, 2), (0, 64, 40, 2), (64, 33, 22, 2), (64, 64, 17, 1)],
+)
+def test_weight_step(name: str, earlier: int, samples: int, inputs: int, blocks: int, shrink: float) -> None:
     shape = inputs * SIDE, blocks * SIDE
-    a, deltas = random(samples, shape[0]), random(samples, shape[1], seed=1)
+    a, deltas = random(earlier + samples, shape[0]), random(earlier + samples, shape[1], seed=1)
     before = [random(*shape, seed=2 + k) for k in range(3)]
     flats = [panel(each, shape[0]) for each in before]
     run(
-        probe_kernels.step_on_matrix_unit, blocks, *RULES[name], shrink, panel(a, CAPACITY), CAPACITY, samples, inputs,
-        panel(deltas, CAPACITY), *flats, operands(),
+        probe_kernels.step_on_matrix_unit, blocks, *RULES[name], shrink, two_panels(a, earlier), CAPACITY, earlier,
+        samples, inputs, two_panels(deltas, earlier), *flats, operands(),
     )  # fmt: skip
+    assert_stepped(name, shrink, a, deltas, before, flats)
+
+
+def two_panels(matrix: Floats, earlier: int) -> Floats:
+    """A panel of the last rows, and behind it one of the earlier."""
+    return np.concatenate([panel(matrix[earlier:], CAPACITY), panel(matrix[:earlier], CAPACITY)])
+
+
+def assert_stepped(name: str, shrink: float, a: Floats, deltas: Floats, before: list[Floats], after: list[Any]) -> None:
+    """Weights, velocities and sums, matrices before a step and panels after it, have done what a rule says."""
+    rows = a.shape[1]
     step = a.T.astype(float) @ deltas.astype(float)
     size = np.abs(a.T).astype(float) @ np.abs(deltas).astype(float) + sum(np.abs(each) for each in before)
-    for flat, expected in zip(flats, expected_step(name, shrink, step, *before), strict=True):
-        assert np.all(np.abs(matrix(flat, *[shape[0]] * 2) - expected) <= tolerance(samples) * size)
+    for flat, expected in zip(after, expected_step(name, shrink, step, *before), strict=True):
+        assert np.all(np.abs(matrix(flat, rows, rows) - expected) <= tolerance(len(a)) * size)
+
+
+def images(samples: int, n_features: int) -> NDArray[np.uint8]:
+    """Bytes of all sizes, many of them zero."""
+    generator = np.random.default_rng(5)
+    pixels = generator.integers(0, 256, (samples, n_features), np.uint8)
+    return np.where(generator.random(pixels.shape) < 0.3, 0, pixels).astype(np.uint8)
+
+
+def with_zeros(x: NDArray[np.uint8], inputs: int) -> Floats:
+    """Samples as numbers, with zeros where there is no feature."""
+    padded = np.zeros((len(x), inputs * SIDE), np.float32)
+    padded[:, : x.shape[1]] = x
+    return padded
+
+
+@needs_matrix_unit
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize(
+    ("samples", "n_features", "blocks"), [(1, 1, 1), (33, 31, 2), (64, 33, 3), (64, 784, 2), (57, 1100, 2), (64, 64, 0)]
+)
+def test_forward_of_bytes(samples: int, n_features: int, blocks: int, ready: bool) -> None:
+    inputs = -(-n_features // SIDE)
+    x = images(samples + 3, n_features)
+    order = np.random.default_rng(0).permutation(samples + 3).astype(np.uint32)
+    w = random(inputs * SIDE, blocks * SIDE)
+    z = aligned_zeros(CAPACITY * blocks * SIDE, FLOAT32)
+    run(
+        probe_kernels.forward_of_bytes, blocks, x.reshape(-1), n_features, order, 2, samples, inputs,
+        panel(w, inputs * SIDE), ready, z, np.zeros(CAPACITY, np.uint64), operands(blocks * inputs),
+    )  # fmt: skip
+    if blocks:
+        assert_close(matrix(z, CAPACITY, samples), with_zeros(x[order[2 : 2 + samples]], inputs), w)
+
+
+@needs_matrix_unit
+@pytest.mark.parametrize("shrink", [0.0, 0.25])
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    ("earlier", "samples", "inputs", "blocks"), [(0, 57, 2, 3), (0, 64, 33, 1), (64, 33, 22, 2), (64, 64, 35, 1)]
+)
+def test_weight_step_of_bytes(name: str, earlier: int, samples: int, inputs: int, blocks: int, shrink: float) -> None:
+    shape = inputs * SIDE, blocks * SIDE
+    x, deltas = images(earlier + samples, shape[0]), random(earlier + samples, shape[1], seed=1)
+    raw = np.full((2, shape[0], CAPACITY), 255, np.uint8)  # those of earlier samples at the beginning
+    raw[0, :, :earlier] = x[:earlier].T
+    raw[1, :, :samples] = x[earlier:].T
+    before = [random(*shape, seed=2 + k) for k in range(3)]
+    flats = [panel(each, shape[0]) for each in before]
+    run(
+        probe_kernels.step_of_bytes, blocks, *RULES[name], shrink, raw.reshape(-1), CAPACITY, earlier, samples, inputs,
+        two_panels(deltas, earlier), *flats, operands(),
+    )  # fmt: skip
+    assert_stepped(name, shrink, x.astype(np.float32), deltas, before, flats)

@@ -100,6 +100,28 @@ def test_layers_as_wide_as_a_matrix_unit_wants_them(options: dict[str, Any], act
     assert_same_as_twin(make_network(samples, 400, 390, activation=activation, dtype=dtype), samples, **options)
 
 
+@pytest.mark.parametrize("hidden", [(130,), (400, 390), (40, 400, 390)], ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 60},
+        {"batch_size": 64, "momentum": 0.9},
+        {"batch_size": 96, "momentum": 0.9, "nesterov": True},
+        {"batch_size": 97, "l2": 0.01},
+        {"batch_size": 128},
+        {"batch_size": 185},
+        {"batch_size": 256, "momentum": 0.9},
+    ],
+    ids=str,
+)
+def test_pieces_of_images_step_in_pairs(options: dict[str, Any], threads: int, hidden: tuple[int, ...]) -> None:
+    """Where there is a matrix unit; some are too small for it, or have no other."""
+    samples = pixels(400, 90, density=0.3)
+    network = make_network(samples, *hidden, activation="tanh", dtype="float32")
+    assert_same_as_twin(network, samples, threads=threads, learning_rate=0.02, **options)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_kept_aside_for_many_steps(dtype: str) -> None:
     """Over several periods after which the weights take in what their background is due."""

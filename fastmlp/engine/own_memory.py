@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastmlp.kernels import split
 from fastmlp.kernels.layout import WORD, Layout, aligned_zeros
+from fastmlp.kernels.matrix_unit import OPERAND
 from fastmlp.kernels.propagation import Data, Memory
 from fastmlp.kernels.walks import PAIR
 
@@ -18,18 +19,26 @@ def aligned_masks(length: int) -> NDArray[Any]:
     return aligned_zeros(length, np.dtype(np.uint64))
 
 
+def _n_operands(layout: Layout) -> int:
+    """Room for what the matrix unit multiplies; where only is predicted, with all weights of the first layer."""
+    if not layout.uses_matrix_unit:
+        return 0
+    first = layout.layers[0]
+    return split.LENGTH + (0 if layout.training else int(first["inputs"]) * int(first["outputs"]) * OPERAND)
+
+
 def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     """The fields of ``Memory`` from ``own`` on."""
     return (
         aligned_zeros(layout.n_private, layout.dtype),
         aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
-        aligned_masks(layout.columns),
+        aligned_masks(layout.rows),
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         aligned_masks(layout.n_quads),
         aligned_masks(layout.n_units if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
-        aligned_zeros(split.LENGTH if layout.uses_matrix_unit else 0, layout.dtype),
+        aligned_zeros(_n_operands(layout), layout.dtype),
     )
 
 

@@ -39,7 +39,8 @@ class Predictor:
     ----------
     model : Model
     parameters : ndarray
-        Packed parameters; the layout does not depend on the number of samples processed at a time.
+        Packed parameters, which change only before ``forget``; the layout does not depend on the number of samples
+        processed at a time.
     threads : int
         At most so many.
     """
@@ -47,11 +48,17 @@ class Predictor:
     def __init__(self, model: Model, parameters: NDArray[Any], threads: int) -> None:
         self.model, self.parameters, self.threads = model, parameters, threads
         self._memories: list[Memory] = []
+        self._prepared: list[NDArray[np.uint8]] = []  # for each memory, see ``bulk.predict_pieces``
         self._layout: Layout | None = None
         self._options: dict[int, NDArray[Any]] = {}  # by the number of samples that are processed at a time
         # by the dtype of the samples: data without samples, and the kernel
         self._data: dict[np.dtype[Any], Data] = {}
         self._kernels: dict[np.dtype[Any], Callable[..., Any]] = {}
+
+    def forget(self) -> None:
+        """The parameters have changed."""
+        for prepared in self._prepared:
+            prepared[:] = 0
 
     def probabilities(self, X: NDArray[Any]) -> NDArray[Any]:
         """Class probabilities, ``(samples, classes)``."""
@@ -76,7 +83,7 @@ class Predictor:
         small = len(X) * self.parameters.size <= _PARALLEL_WORK
         threads = 1 if small else self.threads
         calls = self._calls(X, labels, out, min(threads, -(-len(X) // PREDICT_ROWS)))
-        *_, team, losses, correct, _, _ = calls[0].args
+        *_, team, losses, correct, _, _, _ = calls[0].args
         run_apart(calls, partial(team.control.__setitem__, bulk.STOP, 1))
         return losses, correct
 
@@ -98,8 +105,8 @@ class Predictor:
         most = max(_CALL_WORK // (rows * self.parameters.size), 1)
         common = layout.layers, self._options[rows], data
         arguments = [
-            (*common, fit(memory, layout, data), team, losses, correct, out, most if i == 0 else pieces)
-            for i, memory in enumerate(self._memories[:threads])
+            (*common, fit(memory, layout, data), team, losses, correct, out, prepared, most if i == 0 else pieces)
+            for i, (memory, prepared) in enumerate(zip(self._memories[:threads], self._prepared, strict=False))
         ]
         if X.dtype not in self._kernels:
             self._kernels[X.dtype], _ = bulk.predict_pieces.prepare(*arguments[0])
@@ -109,11 +116,12 @@ class Predictor:
         """Memory for that many samples at a time and threads, kept for the next call."""
         if self._layout is None or self._layout.columns < rows:
             self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
-            self._memories, self._options = [], {}
+            self._memories, self._prepared, self._options = [], [], {}
         while len(self._memories) < threads:
             none = aligned_zeros(0, self.model.dtype)
             shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
             masks = aligned_masks(self._layout.n_masks)
             own = own_memory(self._layout)
+            self._prepared.append(np.zeros(2, np.uint8))
             self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, none, *own))
         return self._layout

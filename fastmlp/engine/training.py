@@ -111,13 +111,12 @@ class TrainingMemory:
         threads: int,
     ) -> None:
         self.model = model
-        self.stretch = 1
-        if model.sparse and rule == optimizer.DIRECT and l2 == 0:
-            self.stretch = min(_stretch_of(batch_size), steps_per_epoch)
+        stretch = _stretch_of(batch_size) if model.sparse and rule == optimizer.DIRECT and l2 == 0 else 1
+        self.stretch = min(stretch, steps_per_epoch)
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
         self.layout = Layout(
             model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
-            shares_inputs=model.sparse and self.stretch == 1,
+            shares_inputs=model.sparse and stretch == 1,  # whatever the number of samples, or the bits depended on it
         )  # fmt: skip
         in_pieces = batch_size > MICRO_BATCH
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)

@@ -51,7 +51,7 @@ from fastmlp.kernels.tile import (
 
 
 @phase
-def gather(x, n_features, order, first, samples, raw, first_input, last_input, columns, starts, ahead):
+def gather(x, n_features, order, first, samples, raw, raw_start, first_input, last_input, columns, starts, ahead):
     """The samples of a mini-batch as they are, transposed.
 
     Then one comparison tells which samples are not zero at an input, and bytes stay bytes until they are multiplied:
@@ -65,7 +65,7 @@ def gather(x, n_features, order, first, samples, raw, first_input, last_input, c
     order : uint32
         The samples are ``order[first : first + samples]``.
     raw : as x (flat), overwritten
-        ``[inputs][columns]``; what is after the samples is not defined.
+        ``[inputs][columns]`` at ``raw_start``; what is after the samples is not defined.
     first_input, last_input : int
         Range of inputs: all, or at least ``COLUMNS`` that there are. After ``n_features`` they are zero.
     columns : int
@@ -78,11 +78,11 @@ def gather(x, n_features, order, first, samples, raw, first_input, last_input, c
     for row in range(columns):
         put(starts, row, np.uint64(get(order, first + min(row, samples - 1))) * np.uint64(n_features))
     for i in range(n_features * columns, last_input * columns):
-        put(raw, i, raw.dtype.type(0))
+        put(raw, raw_start + i, raw.dtype.type(0))
     if n_features < COLUMNS:
         for row in range(samples):
             for i in range(n_features):
-                put(raw, i * columns + row, get(x, np.int64(get(starts, row)) + i))
+                put(raw, raw_start + i * columns + row, get(x, np.int64(get(starts, row)) + i))
         return
     last = min(n_features, last_input)
     for start in range(first_input, last, COLUMNS):
@@ -94,10 +94,10 @@ def gather(x, n_features, order, first, samples, raw, first_input, last_input, c
         i = min(start, last - COLUMNS)
         if columns < MARK:
             for row in range(0, samples, 8):
-                transpose_rows(x, starts, row, i, raw, i * columns + row, columns, 8)
+                transpose_rows(x, starts, row, i, raw, raw_start + i * columns + row, columns, 8)
         else:
             for row in range(0, samples, MARK):
-                transpose_rows(x, starts, row, i, raw, i * columns + row, columns, MARK)
+                transpose_rows(x, starts, row, i, raw, raw_start + i * columns + row, columns, MARK)
 
 
 @kernel

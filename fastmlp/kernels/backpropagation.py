@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, split, stretch, walks
+from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, split, split_bytes, stretch, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.propagation import (
     activation_marks,
     activations,
+    bytes_on_matrix_unit,
+    deltas_of,
+    earlier_activations,
     half_of_inputs,
     logits_start,
     on_matrix_unit,
     probabilities,
     projections_start,
+    raw_of,
     rectified,
     scratch_start,
     skips_zeros,
@@ -54,9 +58,10 @@ def backward_output(layers, options, memory, piece, shrink):
         if len(layers) > 1:
             below = layers[len(layers) - 2]
             a_start = activations(below, options, piece, block) + b * capacity * block
+            d_start = deltas_of(below, options, piece, block) + b * capacity * block
             output.input_gradient(
                 options.activation, memory.parameters, w_start, layer.outputs, options.n_classes, piece.rows,
-                memory.own, deltas, memory.shared, a_start, memory.shared, below.deltas + b * capacity * block,
+                memory.own, deltas, memory.shared, a_start, memory.shared, d_start,
             )  # fmt: skip
             output.weight_step(
                 options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, deltas, layer.outputs,
@@ -97,7 +102,7 @@ def propagate_parts(layers, i, options, memory, piece):
     first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, last = share(layer.outputs, layer.groups, group), share(layer.outputs, layer.groups, group + 1)
-        d_start = layer.deltas + first * panel
+        d_start = deltas_of(layer, options, piece, block) + first * panel
         if on_matrix_unit(layer, memory, piece):
             split.input_gradient(
                 layer.inputs, last - first, memory.parameters, layer.weights + first * layer.inputs * square,
@@ -147,7 +152,7 @@ def collect_parts(layers, i, options, memory, piece):
             for group in range(1, layer.groups):
                 tile = add(tile, load(memory.shared, start + group * layer.inputs * panel, block, ROWS, VECTORS))
             tile = times_derivative(options.activation, tile, memory.shared, a_start + row)
-            store(memory.shared, below.deltas + b * panel + row, block, tile)
+            store(memory.shared, deltas_of(below, options, piece, block) + b * panel + row, block, tile)
 
 
 @phase
@@ -167,7 +172,7 @@ def step_biases(layers, i, options, memory, piece, shrink, first, last):
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     for b in range(first, last):
-        d_start = layer.deltas + b * options.capacity * block
+        d_start = deltas_of(layer, options, piece, block) + b * options.capacity * block
         total = dense.sum_samples(memory.shared, d_start, piece.rows)
         optimizer.step_row(
             options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums,
@@ -271,9 +276,9 @@ def finish_fold(layers, options, memory, for_good, barrier):
 
 
 @kernel
-def where_kept(layer, options, memory):
+def where_kept(layer, options, memory, piece):
     """The deltas by which the weights of the inputs step: those of a mini-batch where they are, or of a stretch."""
-    deltas, start = memory.shared, layer.deltas
+    deltas, start = memory.shared, deltas_of(layer, options, piece, VECTORS * lanes_of(memory.own))
     if options.stretch > 1:
         deltas, start = memory.kept, np.int64(0)
     return deltas, start
@@ -286,7 +291,7 @@ def step_inputs(layers, options, memory, piece, shrink):
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
     first, last = layer.first_block, layer.last_block
-    deltas, d_start = where_kept(layer, options, memory)
+    deltas, d_start = where_kept(layer, options, memory, piece)
     sparse.step_inputs(
         last - first, options.rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, options.columns,
         memory.quads, layer.words * WORD, deltas, d_start + first * panel, panel,
@@ -310,35 +315,55 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
     step_biases(layers, i, options, memory, piece, shrink, first, last)
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
+    d_start = deltas_of(layer, options, piece, block)
     a, a_start = memory.own, np.int64(0)
     if i > 0:
         a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
     if i == 0 and options.sparse:
-        kept, k_start = where_kept(layer, options, memory)
+        kept, k_start = where_kept(layer, options, memory, piece)
         if options.stretch > 1 or get(data.scale, 0) != 1:  # the inputs wait for their factor
             for b in range(first, last):
                 stretch.keep(
-                    data.scale, memory.shared, layer.deltas + b * panel, piece.samples,
+                    data.scale, memory.shared, d_start + b * panel, piece.samples,
                     kept, k_start + b * panel + piece.row * block,
                 )  # fmt: skip
-        if options.stretch == 1:
+        if bytes_on_matrix_unit(layer, options, data, memory, piece):
+            if not piece.waits:
+                split_bytes.weight_step(
+                    last - first, options.rule, piece.begins, piece.last, options.momentum, shrink,
+                    memory.raw, raw_of(layer, options, piece), options.columns, piece.earlier, piece.samples,
+                    layer.inputs, memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
+                    memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+                    memory.operands,
+                )  # fmt: skip
+        elif options.stretch == 1:
             step_inputs(layers, options, memory, piece, shrink)
     elif not skips_zeros(layers, i, options, memory, piece):
-        arguments = (
-            last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start, options.capacity,
-            piece.samples, layer.inputs, memory.shared, layer.deltas + first * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        )  # fmt: skip
         if on_matrix_unit(layer, memory, piece):
-            split.weight_step(*arguments, memory.operands)
+            begins, earlier, a_earlier = piece.first, np.int64(0), np.int64(0)
+            if i > 0:  # inputs are kept for one piece only
+                begins, earlier = piece.begins, piece.earlier
+                a_earlier = earlier_activations(layers[i - 1], options, piece, block)
+            if i == 0 or not piece.waits:
+                split.weight_step(
+                    last - first, options.rule, begins, piece.last, options.momentum, shrink,
+                    a, a_start, a_earlier, options.capacity, earlier, piece.samples, layer.inputs,
+                    memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
+                    memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+                    memory.operands,
+                )  # fmt: skip
         else:
-            dense.weight_step(*arguments)
+            dense.weight_step(
+                last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start,
+                options.capacity, piece.samples, layer.inputs, memory.shared, d_start + first * panel, panel,
+                memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+            )  # fmt: skip
     else:
         list_units(layer, options, memory, piece)
         sparse.step_units(
             last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
             a, a_start, options.capacity, memory.units, layer.words * WORD,
-            memory.shared, layer.deltas + first * panel, panel,
+            memory.shared, d_start + first * panel, panel,
             memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
         )  # fmt: skip
 

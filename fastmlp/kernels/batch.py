@@ -8,7 +8,8 @@ and weights instead takes 7 to 40 % longer for two hidden layers of 512 at batch
 and 10 % for two of 256; for two of 1024 at batch 512 it takes 5 % less.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
-another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Parts of gradients
+another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Activations are
+kept three times where two pieces may step together, since the other may still read those of both. Parts of gradients
 are kept once: they are read before the barrier at the logits of the next piece, and written again after it. Products
 of samples (see ``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the
 last one's.
@@ -41,11 +42,20 @@ from fastmlp.kernels.backpropagation import (
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
-from fastmlp.kernels.layout import MICRO_BATCH, WORD
+from fastmlp.kernels.layout import MICRO_BATCH, PANELS, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
-from fastmlp.kernels.propagation import Piece, forward, forward_inputs, forward_output, gather, gather_inputs
+from fastmlp.kernels.propagation import (
+    Piece,
+    forward,
+    forward_inputs,
+    forward_output,
+    gather,
+    gather_inputs,
+    lone_piece,
+)
 from fastmlp.kernels.reference import by_reference
+from fastmlp.kernels.split_bytes import FEWEST_TOGETHER
 from fastmlp.kernels.team import arrive, share, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of, put
 
@@ -64,9 +74,7 @@ CONTROL_WORDS = 56
 @kernel
 def whole_stretch(start, samples, memory):
     """All mini-batches of a stretch, as one piece."""
-    block = VECTORS * lanes_of(memory.own)
-    rows = (samples + ROWS - 1) // ROWS * ROWS
-    return Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, start + samples, 0)
+    return lone_piece(start, samples, start + samples, memory)
 
 
 @phase
@@ -131,6 +139,19 @@ def samples_of(step, options, data):
     return epoch * len(data.labels) + begin, min(options.batch_size, len(data.labels) - begin)
 
 
+@kernel
+def step_together(memory, offset, count):
+    """Whether a piece leaves its step on the matrix unit to the next one, and how many samples were left to it.
+
+    Two pieces then read and write their weights once, and no sums. On two threads of an Intel Xeon, batch 128,
+    784-512-512-10 takes 10 % less time for it, and 784-512-10 17 %.
+    """
+    both = len(memory.operands) > 0
+    if offset // MICRO_BATCH % 2 == 0:
+        return both and count - offset >= MICRO_BATCH + FEWEST_TOGETHER, 0
+    return False, MICRO_BATCH if both and count - offset >= FEWEST_TOGETHER else 0
+
+
 @phase
 def gather_next(layers, options, data, memory, step, offset, last_step):
     """Gather the inputs of the piece after the one at ``offset`` of a mini-batch; returns whether there is one."""
@@ -142,7 +163,7 @@ def gather_next(layers, options, data, memory, step, offset, last_step):
         begin, count = samples_of(step + 1, options, data)
         offset = 0
     samples = min(MICRO_BATCH, count - offset)
-    gather_inputs(layers, options, data, memory, begin + offset, samples, begin + offset + samples)
+    gather_inputs(layers, options, data, memory, begin + offset, samples, begin + offset + samples, 0)
     return True
 
 
@@ -222,9 +243,13 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         for offset in range(0, count, MICRO_BATCH):
             samples = min(MICRO_BATCH, count - offset)
             block = VECTORS * lanes_of(memory.own)
+            waits, earlier = step_together(memory, offset, count)
+            panel = number % (PANELS if len(memory.operands) > 0 else 2)
             piece = by_reference(Piece(
-                number, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
+                number, panel, begin + offset, samples,
+                (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
                 offset == 0, offset + samples == count, begin + offset + samples, before,
+                waits, earlier, offset == earlier,
             ))  # fmt: skip
             number += 1
             if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:

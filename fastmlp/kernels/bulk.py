@@ -19,20 +19,21 @@ from fastmlp.kernels.machine import (
     restore_floating_point,
     yield_processor,
 )
+from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
 from fastmlp.kernels.propagation import (
-    Piece,
     forward,
     forward_inputs,
     forward_output,
     gather,
     logits_start,
-    prepare_background,
+    lone_piece,
+    prepare,
     probabilities,
     scratch_start,
 )
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import SPINS
-from fastmlp.kernels.tile import ROWS, VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
+from fastmlp.kernels.tile import VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
 
 # Words of the control array: next piece to take, whether to stop, pieces done.
 NEXT, STOP, DONE = 0, 8, 16
@@ -91,7 +92,7 @@ def all_done(control, pieces):
 
 
 @entry_kernel
-def predict_pieces(layers, options_record, data, memory, team, losses, correct, out, most):
+def predict_pieces(layers, options_record, data, memory, team, losses, correct, out, prepared, most):
     """Forward propagation of all samples in ``data.order``; every thread calls this with a team of one.
 
     Parameters
@@ -111,6 +112,8 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         Number of correct predictions of each piece.
     out : float (samples or 0, classes), overwritten
         Probabilities; not computed if there is no room for any.
+    prepared : uint8 (2,), overwritten
+        What this thread's memory holds already, see ``propagation.prepare``.
     most : int
         Return after so many pieces at the latest.
 
@@ -120,14 +123,15 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         Whether all pieces are done, also those of other threads.
     """
     mode = flush_subnormals()
+    if len(memory.operands) > 0:
+        begin_tiles()
     options = options_record[0]
     layers, data, memory, team = flat(layers), by_reference(data), by_reference(memory), by_reference(team)
-    block = VECTORS * lanes_of(memory.own)
     pieces = (len(data.order) + options.batch_size - 1) // options.batch_size
     ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
     # whoever finds nothing left does not touch the memory, which may be in use again
     if ahead < len(data.order) and options.sparse:
-        prepare_background(layers, options, data, memory)
+        prepare(layers, data, memory, prepared)
     taken = 0
     while ahead < len(data.order) and load_acquire(team.control, STOP) == 0:
         taken += 1
@@ -135,8 +139,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         if taken < most:
             ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
         samples = min(options.batch_size, len(data.order) - start)
-        rows = (samples + ROWS - 1) // ROWS * ROWS
-        piece = by_reference(Piece(0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0))
+        piece = by_reference(lone_piece(start, samples, ahead, memory))
         gather(layers, options, data, memory, piece, False)
         if options.sparse:
             forward_inputs(layers, options, data, memory, piece)
@@ -157,5 +160,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
                 memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
             )  # fmt: skip
         fetch_add(team.control, DONE, 1)
+    if len(memory.operands) > 0:
+        end_tiles()
     restore_floating_point(mode)
     return taken < most and all_done(team.control, pieces)

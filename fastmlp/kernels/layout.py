@@ -55,12 +55,27 @@ WIDE = 8
 # of 128 7 % slower.
 MATRIX_BLOCKS = 12
 
+# The same for the outputs of the first layer, if its inputs are bytes with a background. Measured on two threads of an
+# Intel Xeon, batch 128, against ``sparse``: 784-128-10 trains 15 % faster with it, 784-256-10 25 %, 784-512-10 28 %.
+MATRIX_BYTES_BLOCKS = 4
+
+# Where two pieces may step together (see ``batch``): panels of activations.
+PANELS = 3
+
+# With more blocks of outputs the first layer predicts without the matrix unit: weights that are split take up half as
+# much again, and leave the second-level cache. Measured on two threads of an Intel Xeon with 2 MiB of it, evaluation of
+# 20,000 images by 16, 64, 256, 384 and 512 units: 30, 25, 25 and 3 % less and 6 % more time with the unit.
+MATRIX_PREDICT_BLOCKS = 8
+
 # Threads share the inputs (see ``batch``) of networks whose hidden layers have at most so many blocks, and at most this
 # part of the multiply-adds of the inputs between them. Measured on two threads of an Intel Xeon, batch 32, against
 # threads that share the units: 784-64-10 trains 15 to 18 % faster, 784-64-64-10 and 784-(3 x 64)-10 8 %,
-# 784-(4 x 64)-10 3 %, 784-(10 x 64)-10 6 % slower; 784-32-10 33 % faster, where only one thread had units.
+# 784-(4 x 64)-10 3 %, 784-32-10 33 %, where only one thread had units. At 784-(5 x 64)-10 and 784-(10 x 64)-10, where
+# nearly all is done twice, it is 11 to 14 % on the Intel CPUs that have a matrix unit: what a thread has written comes
+# to the other at 20 ns a cache line, and with shared units two threads are no faster than one. On an AMD Zen 5, whose
+# cores share a cache, they are 1.43 times as fast.
 SHARED_INPUTS_BLOCKS = 2
-SHARED_INPUTS_REST = 0.25
+SHARED_INPUTS_REST = 2.5 if MATRIX_UNIT else 0.25
 
 # Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
 TRANSPOSED_BLOCKS = 4
@@ -81,8 +96,9 @@ LAYER = np.dtype(
         ("weights", np.int64),  # offset in the parameters
         ("bias", np.int64),  # offset in the parameters
         ("width", np.int64),  # number of outputs without padding
-        ("activations", np.int64),  # offset in the shared memory: two panels, for even and odd pieces
-        ("deltas", np.int64),  # offset in the shared memory: a panel
+        # offset in the shared memory: two panels, for even and odd pieces, or ``PANELS``
+        ("activations", np.int64),
+        ("deltas", np.int64),  # offset in the shared memory: a panel, or two if two pieces may step together
         ("transposed", np.int64),  # offset in the shared memory: inputs of the output layer, transposed
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
         ("background", np.int64),  # first hidden layer: offset of q and c (see ``background``) where ``Memory`` says
@@ -225,7 +241,10 @@ class Layout:
     ) -> None:
         self.sizes, self.dtype, self.training, self.stretches = sizes, dtype, training, stretches
         self.block = block_width(dtype)
+        self.uses_matrix_unit = self._uses_matrix_unit()
         self.rows = round_up(capacity, max(self.block, MARK))
+        if self.uses_matrix_unit and not training:  # bytes are multiplied by so many, see ``split_bytes``
+            self.rows = MICRO_BATCH
         self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
         self.layers["halves"] = 1
@@ -240,16 +259,14 @@ class Layout:
         widest = max((-(-each["outputs"] // each["groups"]) for each in self.layers[1:-1]), default=0) * self.block
         scratch = max(TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0)), 8 * self.columns)
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
-        self.n_raw = self.words * WORD * self.columns + MARK  # whole masks are read
+        # of two pieces, if one waits for the other; whole masks are read
+        self.n_raw = (1 + (training and self.uses_matrix_unit)) * self.words * WORD * self.columns + MARK
         self.n_nonzero = -(-widest // WORD) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
         self.n_quads = 4 * self.words * WORD + WALK_COUNTS
         self.n_units = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0
-        blocks = np.minimum(self.layers["inputs"], self.layers["outputs"])[:-1]
-        suits = training and dtype == np.float32 and bool((blocks >= MATRIX_BLOCKS).any())
-        self.uses_matrix_unit = MATRIX_UNIT and suits
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
         self.layers = self.owned(0, 1)
 
@@ -299,6 +316,15 @@ class Layout:
         rest = sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(hidden))
         return rest <= SHARED_INPUTS_REST * self.sizes[0] * hidden[0]
 
+    def _uses_matrix_unit(self) -> bool:
+        if not MATRIX_UNIT or self.dtype != np.float32 or len(self.sizes) == 2:
+            return False
+        blocks = [round_up(size, self.block) // self.block for size in self.sizes[:-1]]
+        if not self.training:
+            return blocks[1] <= MATRIX_PREDICT_BLOCKS
+        wide = any(min(pair) >= MATRIX_BLOCKS for pair in itertools.pairwise(blocks))
+        return wide or blocks[1] >= MATRIX_BYTES_BLOCKS
+
     def _place_exchange(self) -> int:
         """Place what threads that share the inputs exchange; returns the length."""
         layer = self.layers[0]
@@ -318,7 +344,8 @@ class Layout:
         if layer["halves"] == 1:
             layer["middle"] = inputs
         layer["outputs"] = outputs if last else outputs // block
-        layer["groups"] = group_count((inputs if last else outputs) // block)
+        blocks = (inputs if last else outputs) // block
+        layer["groups"] = 1 if self.shares_inputs else group_count(blocks)
         layer["width"] = self.sizes[i + 1]
         layer["words"] = -(-inputs // WORD)
         layer["nonzero"] = self.n_masks
@@ -331,8 +358,8 @@ class Layout:
         self.n_parameters += 2 * outputs if behind_background else 0
         lengths = {
             "parts": int(layer["groups"]) * self.rows * inputs if i and self.training and not last else 0,
-            "activations": 0 if last else 2 * self.rows * outputs,
-            "deltas": self.rows * outputs if self.training and not last else 0,
+            "activations": 0 if last else (PANELS if self.uses_matrix_unit else 2) * self.rows * outputs,
+            "deltas": (1 + self.uses_matrix_unit) * self.rows * outputs if self.training and not last else 0,
             "transposed": self.rows * inputs if last else 0,
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "squares": 2 * int(layer["groups"]),

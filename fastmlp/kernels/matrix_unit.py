@@ -18,7 +18,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -119,15 +119,15 @@ def clear_sums(typing_context):
     return types.void(), emit
 
 
-def _move_sums(name: str, summary: str) -> Any:
-    """An intrinsic that loads or stores the sums."""
+def _move_sums(name: str, width: int, summary: str) -> Any:
+    """An intrinsic that loads or stores the sums, which are so many tiles wide."""
 
     def move(typing_context, array, offset, stride):
         def emit(context, builder, signature, arguments):
             value, start, step = arguments
             for tile in range(4 if _serves(array) else 0):
-                column = integer_constant(tile % 2 * 16)
-                row = builder.mul(step, integer_constant(tile // 2 * 16))
+                column = integer_constant(tile % width * 16)
+                row = builder.mul(step, integer_constant(tile // width * 16))
                 place = builder.add(start, builder.add(row, column))
                 pointer = builder.bitcast(element_pointer(context, builder, array, value, place), _POINTER)
                 _instruct(builder, name, tile, pointer, builder.mul(step, integer_constant(4)))
@@ -139,17 +139,26 @@ def _move_sums(name: str, summary: str) -> Any:
     return intrinsic(move)
 
 
-load_sums = _move_sums("tileloadd64", "Load the sums; their rows are ``stride`` apart, 0 repeats one row.")
-store_sums = _move_sums("tilestored64", "Store the sums, rows ``stride`` apart.")
+load_sums = _move_sums("tileloadd64", 2, "Load the sums; their rows are ``stride`` apart, 0 repeats one row.")
+store_sums = _move_sums("tilestored64", 2, "Store the sums, rows ``stride`` apart.")
+load_column = _move_sums("tileloadd64", 1, "Load the sums of a column, 64 x 16 numbers.")
+store_column = _move_sums("tilestored64", 1, "Store the sums of a column.")
 
 # Which pieces of the operands are multiplied, in an order in which few are loaded twice: the first of the right one.
 _PRODUCTS = ((2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0))
 _TILES = ((4, 5), (6, 7))
 MULTIPLICATIONS = 4 * len(_PRODUCTS)
 
+# The same if what is on the left has one piece.
+_PRODUCTS_OF_BYTES = ((0, 2), (0, 1), (0, 0))
+
 
 def _emit_product(
-    builder: ir.IRBuilder, operands: list[ir.Value], twice: int, between: Callable[[int], object]
+    builder: ir.IRBuilder,
+    operands: list[ir.Value],
+    twice: int,
+    between: Callable[[int], object],
+    products: Sequence[tuple[int, int]] = _PRODUCTS,
 ) -> None:
     """Add the product of two operands to the sums.
 
@@ -159,7 +168,7 @@ def _emit_product(
     pointers = [builder.bitcast(operand, _POINTER) for operand in operands]
     loaded: list[int | None] = [None, None]
     done = 0
-    for pieces in _PRODUCTS:
+    for pieces in products:
         for side, piece in enumerate(pieces if twice == 1 else reversed(pieces)):
             if loaded[side] == piece:
                 continue
@@ -180,14 +189,60 @@ def _emit_product(
 _NOTHING = "nop\n" * 16
 
 
+def _idle(builder: ir.IRBuilder) -> Callable[[int], object]:
+    return lambda _: emit_assembly(builder, ir.VoidType(), _NOTHING, "")
+
+
+def _splitting(
+    builder: ir.IRBuilder,
+    square: ir.Value,
+    operand: ir.Value,
+    parts: Sequence[tuple[int, int, int]],
+    gap: int,
+    times: int,
+) -> Callable[[int], object]:
+    """What makes an operand of a square, a share of it each of so many times that it is called.
+
+    ``parts`` are where two registers are read in the square, and where their pairs are put in the operand, whose pieces
+    are ``gap`` apart.
+    """
+    left = list(parts)
+
+    def split_some(done: int) -> None:
+        while left and len(parts) - len(left) < (done + 1) * len(parts) / times:
+            *sources, target = left.pop(0)
+            low, high = (
+                vector.load(builder, builder.gep(square, [integer_constant(place)]), LANES[types.float32])
+                for place in sources
+            )
+            _emit_split(builder, low, high, builder.gep(operand, [integer_constant(target)]), gap)
+
+    return split_some
+
+
+# See ``_splitting``: of a square for the left and for the right side, and of half a square for the right side.
+_PARTS = (
+    [(row * SIDE, row * SIDE + PAIRS, row * PAIRS) for row in range(SIDE)],
+    [
+        (row * SIDE + half * PAIRS, (row + SIDE // 2) * SIDE + half * PAIRS, half * TILE + row * PAIRS)
+        for row in range(SIDE // 2)
+        for half in range(2)
+    ],
+)
+_PARTS_OF_COLUMN = [(row * SIDE, (row + SIDE // 2) * SIDE, row * PAIRS) for row in range(SIDE // 2)]
+
+
+def _pointers(context: Any, builder: ir.IRBuilder, array: Any, value: ir.Value, *places: ir.Value) -> list[ir.Value]:
+    return [element_pointer(context, builder, array, value, place) for place in places]
+
+
 @intrinsic
 def add_product(typing_context, array, left, right):
     """Add the product of two operands, at two places of an array, to the sums."""
 
     def emit(context, builder, signature, arguments):
         if _serves(array):
-            operands = [element_pointer(context, builder, array, arguments[0], start) for start in arguments[1:]]
-            _emit_product(builder, operands, 0, lambda _: emit_assembly(builder, ir.VoidType(), _NOTHING, ""))
+            _emit_product(builder, _pointers(context, builder, array, *arguments), 0, _idle(builder))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64), emit
@@ -201,31 +256,104 @@ def add_product_and_split(typing_context, array, left, right, source, start, tar
     """
 
     def emit(context, builder, signature, arguments):
-        if not _serves(array):
-            return context.get_dummy_value()
-        operands = [element_pointer(context, builder, array, arguments[0], place) for place in arguments[1:3]]
-        square = element_pointer(context, builder, source, *arguments[3:5])
-        operand = element_pointer(context, builder, array, arguments[0], arguments[5])
-        # where the first of two registers is read, and where their pairs are put
-        if side.literal_value == 0:
-            second = PAIRS
-            places = [(row * SIDE, row * PAIRS) for row in range(SIDE)]
-        else:
-            second = SIDE // 2 * SIDE
-            places = [(r * SIDE + h * PAIRS, h * TILE + r * PAIRS) for r in range(SIDE // 2) for h in range(2)]
-        count = len(places)
-
-        def split_some(done: int) -> None:
-            while places and count - len(places) < (done + 1) * count / MULTIPLICATIONS:
-                first, place = places.pop(0)
-                low, high = (builder.gep(square, [integer_constant(k)]) for k in (first, first + second))
-                registers = [vector.load(builder, pointer, LANES[types.float32]) for pointer in (low, high)]
-                _emit_split(builder, *registers, builder.gep(operand, [integer_constant(place)]))
-
-        _emit_product(builder, operands, side.literal_value, split_some)
+        if _serves(array):
+            value, left, right, *square, target, _ = arguments
+            operands = _pointers(context, builder, array, value, left, right)
+            square = element_pointer(context, builder, source, *square)
+            target = element_pointer(context, builder, array, value, target)
+            parts = _PARTS[side.literal_value]
+            between = _splitting(builder, square, target, parts, PIECE, MULTIPLICATIONS)
+            _emit_product(builder, operands, side.literal_value, between)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64, source, types.int64, types.int64, side), emit
+
+
+@intrinsic
+def add_product_of_bytes(typing_context, array, left, right):
+    """``add_product`` of an operand that has one piece, from ``pair_bytes``, and one of three."""
+
+    def emit(context, builder, signature, arguments):
+        if _serves(array):
+            operands = _pointers(context, builder, array, *arguments)
+            _emit_product(builder, operands, 1, _idle(builder), _PRODUCTS_OF_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), emit
+
+
+# Bytes are also multiplied in columns of four tiles: the sums are 64 x 16 numbers, on the left are the bytes of 64
+# rows, 32 each, and on the right are the three pieces of 32 x 16 numbers, half an operand.
+COLUMN_ROWS = 64
+
+# For each piece on the right, the last first, the order of the tiles on the left, of which three are there at a time:
+# six are loaded. If the order is always the same twelve are, and 64 x 800 x 256 takes 6 % more time.
+_TILES_OF_COLUMN = ((2, (0, 1, 2, 3)), (1, (1, 2, 3, 0)), (0, (2, 3, 0, 1)))
+
+
+def _emit_column(builder: ir.IRBuilder, operands: list[ir.Value], between: Callable[[int], object]) -> None:
+    """Add the product of a column of bytes and half an operand to the sums; ``between`` as in ``_emit_product``."""
+    left, right = (builder.bitcast(operand, _POINTER) for operand in operands)
+
+    def fetch(tile: int, pointer: ir.Value, number: int) -> None:
+        place = builder.gep(pointer, [integer_constant(4 * number * TILE)])
+        _instruct(builder, "tileloadd64", tile, place, integer_constant(4 * PAIRS))
+
+    there: dict[int, int] = {}  # in which tiles the rows on the left are, the longest there first
+    done = 0
+    for piece, rows in _TILES_OF_COLUMN:
+        fetch(7, right, piece)
+        for row in rows:
+            if row not in there:
+                there[row] = there.pop(next(iter(there))) if len(there) == 3 else 4 + len(there)
+                fetch(there[row], left, row)
+            _instruct(builder, "tdpbf16ps", row, there[row], 7)
+            between(done)
+            done += 1
+
+
+@intrinsic
+def add_column_of_bytes(typing_context, array, left, right):
+    """Add the product of a column of bytes, from ``pair_bytes``, and half an operand to the sums."""
+
+    def emit(context, builder, signature, arguments):
+        if _serves(array):
+            _emit_column(builder, _pointers(context, builder, array, *arguments), _idle(builder))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), emit
+
+
+@intrinsic
+def add_column_of_bytes_and_split(typing_context, array, left, right, source, start, target):
+    """``add_column_of_bytes``, and meanwhile ``split_column``."""
+
+    def emit(context, builder, signature, arguments):
+        if _serves(array):
+            value, left, right, *square, target = arguments
+            operands = _pointers(context, builder, array, value, left, right)
+            square = element_pointer(context, builder, source, *square)
+            target = element_pointer(context, builder, array, value, target)
+            between = _splitting(builder, square, target, _PARTS_OF_COLUMN, TILE, 4 * len(_TILES_OF_COLUMN))
+            _emit_column(builder, operands, between)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64, source, types.int64, types.int64), emit
+
+
+@intrinsic
+def split_column(typing_context, array, source, start, target):
+    """Make the left half of the square at ``source[start]`` half an operand for the right side."""
+
+    def emit(context, builder, signature, arguments):
+        if _serves(array):
+            value, *square, target = arguments
+            square = element_pointer(context, builder, source, *square)
+            target = element_pointer(context, builder, array, value, target)
+            _splitting(builder, square, target, _PARTS_OF_COLUMN, TILE, 1)(0)
+        return context.get_dummy_value()
+
+    return types.void(array, source, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -241,13 +369,13 @@ def split(typing_context, low, high, array, offset):
             registers = [
                 vector.Vector(builder, builder.extract_value(tile, 0), LANES[types.float32]) for tile in arguments[:2]
             ]
-            _emit_split(builder, *registers, element_pointer(context, builder, array, *arguments[2:]))
+            _emit_split(builder, *registers, element_pointer(context, builder, array, *arguments[2:]), PIECE)
         return context.get_dummy_value()
 
     return types.void(low, high, array, types.int64), emit
 
 
-def _emit_split(builder: ir.IRBuilder, low: vector.Vector, high: vector.Vector, target: ir.Value) -> None:
+def _emit_split(builder: ir.IRBuilder, low: vector.Vector, high: vector.Vector, target: ir.Value, gap: int) -> None:
     upper, half, sixteen = low.integers(0xFFFF0000), low.integers(0x8000), low.integers(16)
 
     def pieces(number: vector.Vector) -> list[ir.Value]:
@@ -258,4 +386,38 @@ def _emit_split(builder: ir.IRBuilder, low: vector.Vector, high: vector.Vector, 
 
     for k, (first, second) in enumerate(zip(pieces(low), pieces(high), strict=True)):
         pairs = low.from_bits(builder.or_(builder.lshr(first, sixteen), second))
-        vector.store(builder, builder.gep(target, [integer_constant(k * PIECE)]), pairs)
+        vector.store(builder, builder.gep(target, [integer_constant(k * gap)]), pairs)
+
+
+@intrinsic
+def pair_bytes(typing_context, source, start, count, array, offset):
+    """Write the pairs of ``SIDE`` bytes, a row of the left side, to their place in an operand of one piece.
+
+    Nothing is read after the first ``count`` bytes, and counts as zeros.
+    """
+
+    def emit(context, builder, signature, arguments):
+        if not _serves(array) or source.dtype != types.uint8:
+            return context.get_dummy_value()
+        value, place, number, *target = arguments
+        row_type = ir.VectorType(_BYTE, SIDE)
+        bits = builder.sub(builder.shl(integer_constant(1), number), integer_constant(1))
+        mask = builder.bitcast(builder.trunc(bits, ir.IntType(SIDE)), ir.VectorType(ir.IntType(1), SIDE))
+        pointer = builder.bitcast(element_pointer(context, builder, source, value, place), row_type.as_pointer())
+        alignment = ir.IntType(32)
+        function = ir.FunctionType(row_type, [pointer.type, alignment, mask.type, row_type])
+        load = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.v{SIDE}i8.p0")
+        row = builder.call(load, [pointer, ir.Constant(alignment, 1), mask, ir.Constant(row_type, None)])
+        lanes = LANES[types.float32]
+        low, high = (
+            builder.uitofp(
+                builder.shuffle_vector(row, row, ir.Constant(ir.VectorType(alignment, PAIRS), [*half])), lanes.vector
+            )
+            for half in (range(PAIRS), range(PAIRS, SIDE))
+        )
+        first, second = (vector.Vector(builder, half, lanes) for half in (low, high))
+        pairs = first.from_bits(builder.or_(builder.lshr(first.bits(), first.integers(16)), second.bits()))
+        vector.store(builder, element_pointer(context, builder, array, *target), pairs)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, array, types.int64), emit

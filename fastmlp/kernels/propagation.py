@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output, sparse, split, stretch, walks
+from fastmlp.kernels import background, dense, output, sparse, split, split_bytes, stretch, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MATRIX_BLOCKS, WIDE, WORD
+from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, PANELS, WIDE, WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import MARK, VECTORS, get, lanes_of, put, store, zeros
+from fastmlp.kernels.tile import MARK, ROWS, VECTORS, get, lanes_of, put, store, zeros
 
 
 class Data(NamedTuple):
@@ -70,6 +70,7 @@ class Piece(NamedTuple):
     """A part of a mini-batch that is processed at a time."""
 
     number: int  # counted over the whole call
+    panel: int  # where its activations are
     start: int  # position in the order
     samples: int
     rows: int  # samples, padded to ROWS
@@ -78,12 +79,41 @@ class Piece(NamedTuple):
     last: bool
     ahead: int  # position in the order of what this thread gathers next
     row: int  # samples before it in its stretch, see ``stretch``
+    waits: bool  # whether it is left to the next piece to let weights step on the matrix unit, by both
+    earlier: int  # samples of the piece before that has left it to this one, or 0
+    begins: bool  # whether this piece, or the one before that has left it to this one, is the first
+
+
+@kernel
+def lone_piece(start, samples, ahead, memory):
+    """A piece that has nothing to do with others."""
+    block = VECTORS * lanes_of(memory.own)
+    rows = (samples + ROWS - 1) // ROWS * ROWS
+    return Piece(0, 0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0, False, 0, True)
 
 
 @kernel
 def activations(layer, options, piece, block):
     """Where the activations of a hidden layer begin for this piece."""
-    return layer.activations + piece.number % 2 * layer.outputs * options.capacity * block
+    return layer.activations + piece.panel * layer.outputs * options.capacity * block
+
+
+@kernel
+def earlier_activations(layer, options, piece, block):
+    """The same for the piece before, if it has left its step to this one."""
+    return layer.activations + (piece.panel + PANELS - 1) % PANELS * layer.outputs * options.capacity * block
+
+
+@kernel
+def deltas_of(layer, options, piece, block):
+    """Where the deltas of a hidden layer begin for this piece."""
+    return layer.deltas + (piece.earlier > 0) * layer.outputs * options.capacity * block
+
+
+@kernel
+def raw_of(layer, options, piece):
+    """Where the samples of this piece are as they are."""
+    return (piece.earlier > 0) * layer.words * WORD * options.columns
 
 
 @kernel
@@ -93,14 +123,14 @@ def half_of_inputs(layer, half, block):
 
 
 @phase
-def gather_inputs(layers, options, data, memory, start, samples, ahead):
+def gather_inputs(layers, options, data, memory, start, samples, ahead, raw_start):
     """Gather some samples with a background as they are: the inputs of the halves that this thread owns."""
     layer = layers[0]
     for half in range(layer.first_half, layer.last_half):
         first, last = half_of_inputs(layer, half, VECTORS * lanes_of(memory.own))
         background.gather(
             data.x, options.n_features, data.order, start, samples,
-            memory.raw, first, last, options.columns, memory.starts, ahead,
+            memory.raw, raw_start, first, last, options.columns, memory.starts, ahead,
         )  # fmt: skip
 
 
@@ -113,19 +143,23 @@ def gather(layers, options, data, memory, piece, gathered):
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
     if options.sparse:
-        if not gathered:
-            gather_inputs(layers, options, data, memory, piece.start, piece.samples, piece.ahead)
-        count, empty = 0, 0
-        for half in range(layer.first_half, layer.last_half):
-            first, last = half_of_inputs(layer, half, block)
-            walks.begin_half(memory.quads, half, count)
-            count, empty = walks.list_inputs(
-                memory.raw, options.columns, piece.samples, first, last, options.apart,
-                memory.quads, layer.words * WORD, count, empty,
-            )  # fmt: skip
-        walks.begin_half(memory.quads, layer.last_half, count)
-        if len(data.projections) > 0 and sparse.steps_pairs(layer.last_block - layer.first_block, options.rule):
-            walks.list_pairs(memory.raw, options.columns, piece.samples, memory.quads, layer.words * WORD)
+        training = len(data.projections) > 0
+        on_unit = bytes_on_matrix_unit(layer, options, data, memory, piece)
+        if not gathered and (training or not on_unit):
+            raw_start = raw_of(layer, options, piece) if on_unit else 0
+            gather_inputs(layers, options, data, memory, piece.start, piece.samples, piece.ahead, raw_start)
+        if not on_unit:
+            count, empty = 0, 0
+            for half in range(layer.first_half, layer.last_half):
+                first, last = half_of_inputs(layer, half, block)
+                walks.begin_half(memory.quads, half, count)
+                count, empty = walks.list_inputs(
+                    memory.raw, options.columns, piece.samples, first, last, options.apart,
+                    memory.quads, layer.words * WORD, count, empty,
+                )  # fmt: skip
+            walks.begin_half(memory.quads, layer.last_half, count)
+            if training and sparse.steps_pairs(layer.last_block - layer.first_block, options.rule):
+                walks.list_pairs(memory.raw, options.columns, piece.samples, memory.quads, layer.words * WORD)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = row < piece.samples and len(data.projections) > 0
@@ -146,6 +180,24 @@ def on_matrix_unit(layer, memory, piece):
     """Whether the products of a hidden layer are left to the matrix unit, for this piece."""
     wide = layer.inputs >= MATRIX_BLOCKS and layer.outputs >= MATRIX_BLOCKS
     return MATRIX_UNIT and len(memory.operands) > 0 and wide and piece.samples >= split.FEWEST_SAMPLES
+
+
+@kernel
+def predicts_on_matrix_unit(layer, data, memory):
+    """Whether the products of the first hidden layer are left to the matrix unit, to predict.
+
+    For any number of samples, as a sample has the same bits alone and among others.
+    """
+    # what waits for its factor is bytes
+    return MATRIX_UNIT and len(memory.operands) > 0 and layer.halves == 1 and get(data.scale, 0) != 1
+
+
+@kernel
+def bytes_on_matrix_unit(layer, options, data, memory, piece):
+    """The same for this piece, whose inputs have a background, also in training."""
+    enough = piece.samples >= split_bytes.FEWEST_SAMPLES or piece.earlier > 0
+    trains = enough and layer.outputs >= MATRIX_BYTES_BLOCKS and options.stretch == 1 and options.idle == 0
+    return predicts_on_matrix_unit(layer, data, memory) and (len(data.projections) == 0 or trains)
 
 
 @kernel
@@ -208,6 +260,15 @@ def forward_inputs(layers, options, data, memory, piece):
     keep = np.int64(len(data.projections) > 0 or last - first > 2)
     a_start = (1 - keep) * scratch_start(layers, options)
     sums, start, gap = where_summed(layer, options, memory, piece)
+    if bytes_on_matrix_unit(layer, options, data, memory, piece):
+        predicts = len(data.projections) == 0  # else the next samples are asked for in ``gather_inputs``
+        split_bytes.forward(
+            last - first, data.x, options.n_features, data.order, piece.start, piece.samples,
+            piece.ahead if predicts else np.int64(len(data.order)), memory.starts, layer.inputs,
+            memory.parameters, layer.weights + first * weights, weights, predicts,
+            sums, start + first * panel, panel, memory.operands,
+        )  # fmt: skip
+        return
     for half in range(layer.first_half, layer.last_half):
         first_walk, last_walk = walks.walks_of_half(memory.quads, half)
         sparse.forward_inputs(
@@ -319,7 +380,7 @@ def partial_sums(layer, length, piece, group):
 
 
 @phase
-def prepare_background(layers, options, data, memory):
+def _prepare_background(layers, data, memory):
     """Compute q of the first hidden layer from weights for which nothing is kept aside."""
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
@@ -328,6 +389,26 @@ def prepare_background(layers, options, data, memory):
         w_start, q_start = layer.weights + b * inputs * block, layer.background + b * block
         background.background_product(0, inputs, data.beta, memory.parameters, w_start, memory.background, q_start)
         store(memory.background, q_start + layer.outputs * block, 0, zeros(memory.background, 1, VECTORS))
+
+
+@phase
+def prepare(layers, data, memory, prepared):
+    """Whatever predictions need of the weights of the first hidden layer alone, if it is not there.
+
+    Parameters
+    ----------
+    prepared : uint8 (2,), overwritten
+        Whether q is there, and the weights as the matrix unit takes them.
+    """
+    layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
+    if prepared[0] == 0:
+        _prepare_background(layers, data, memory)
+        prepared[0] = 1
+    if prepared[1] == 0 and predicts_on_matrix_unit(layer, data, memory):
+        prepared[1] = 1
+        weights = layer.inputs * block * block
+        split_bytes.prepare(layer.outputs, layer.inputs, memory.parameters, layer.weights, weights, memory.operands)
 
 
 @kernel

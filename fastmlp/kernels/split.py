@@ -37,11 +37,11 @@ FEWEST_SAMPLES = 25
 # Blocks that the samples' operands are kept for: 384 KiB for 64 samples, in the second-level cache.
 DEPTH = 32
 
-# Where in a thread's ``operands`` the parts are: operands that many others are multiplied with, two of those others,
-# and two squares.
+# Where in a thread's ``operands`` the parts are: operands that many others are multiplied with, up to four of those
+# others, and two squares.
 KEPT = 0
 PASSING = 2 * DEPTH * OPERAND
-SQUARES = PASSING + 2 * OPERAND
+SQUARES = PASSING + 4 * OPERAND
 LENGTH = SQUARES + 2 * SQUARE
 
 
@@ -171,7 +171,16 @@ def input_gradient(
 
 
 @kernel
-def _step_square(rule, first, last, momentum, shrink, steps, s_start, w, v, sums, offset):
+def place_of_part(part, earlier, samples):
+    """The first row of a part of ``SIDE`` samples, among earlier ones or these, and how many are left from there."""
+    if part * SIDE < earlier:
+        return part * SIDE, earlier - part * SIDE
+    row = part * SIDE - earlier
+    return row, samples - row
+
+
+@kernel
+def step_square(rule, first, last, momentum, shrink, steps, s_start, w, v, sums, offset):
     """Let a square of weights do steps that have been summed."""
     for row in range(0, SQUARE, ROWS * SIDE):
         tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset + row, 0, shrink)
@@ -181,34 +190,45 @@ def _step_square(rule, first, last, momentum, shrink, steps, s_start, w, v, sums
 
 @phase
 def weight_step(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, capacity, samples, inputs,
-    deltas, d_start, d_gap, w, v, sums, w_start, w_gap, operands,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, a_earlier, capacity, earlier, samples, inputs,
+    deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,
 ):  # fmt: skip
-    """``s = a^T deltas``, then the update rule, as ``dense.weight_step``; ``operands`` as in ``forward``."""
+    """``s = a^T deltas``, then the update rule, as ``dense.weight_step``; ``operands`` as in ``forward``.
+
+    Parameters
+    ----------
+    a_earlier, d_earlier : int
+        Where inputs and deltas are of samples that have waited to step together with these.
+    earlier : int
+        Number of those samples, a multiple of ``SIDE`` up to 64.
+    """
     if n_blocks == 0:
         return
-    parts = (samples + SIDE - 1) // SIDE
-    for begin in range(0, inputs, DEPTH):
-        count = min(DEPTH, inputs - begin)
+    parts = (earlier + samples + SIDE - 1) // SIDE
+    depth = min(DEPTH, 2 * DEPTH // parts)
+    for begin in range(0, inputs, depth):
+        count = min(depth, inputs - begin)
         for k in range(count):
             for part in range(parts):
-                start = a_start + ((begin + k) * capacity + part * SIDE) * SIDE
-                _transpose_samples(a, start, samples - part * SIDE, operands)
+                row, left = place_of_part(part, earlier, samples)
+                start = (a_start if part * SIDE >= earlier else a_earlier) + ((begin + k) * capacity + row) * SIDE
+                _transpose_samples(a, start, left, operands)
                 split_left(operands, SQUARES, operands, KEPT + (k * parts + part) * OPERAND)
         square, previous = 0, w_start
         for b in range(n_blocks):
             for part in range(parts):
-                start = d_start + b * d_gap + part * SQUARE
-                split_right(deltas, start, samples - part * SIDE, operands, PASSING + part * OPERAND)
+                row, left = place_of_part(part, earlier, samples)
+                start = (d_start if part * SIDE >= earlier else d_earlier) + b * d_gap + row * SIDE
+                split_right(deltas, start, left, operands, PASSING + part * OPERAND)
             for k in range(count):
                 clear_sums()
                 for part in range(parts):
                     add_product(operands, KEPT + (k * parts + part) * OPERAND, PASSING + part * OPERAND)
                 if b > 0 or k > 0:  # while the matrix unit goes on
-                    _step_square(
+                    step_square(
                         rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous
                     )  # fmt: skip
                 square = SQUARE - square
                 store_sums(operands, SQUARES + square, SIDE)
                 previous = w_start + b * w_gap + (begin + k) * SQUARE
-        _step_square(rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous)
+        step_square(rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous)
