@@ -171,21 +171,69 @@ def input_gradient(
 
 
 @kernel
-def place_of_part(part, earlier, samples):
-    """The first row of a part of ``SIDE`` samples, among earlier ones or these, and how many are left from there."""
-    if part * SIDE < earlier:
-        return part * SIDE, earlier - part * SIDE
-    row = part * SIDE - earlier
-    return row, samples - row
+def place_of_part(part, earlier_start, earlier, start, samples):
+    """Where a part of ``SIDE`` samples is, of the earlier ones or of these, one after the other.
+
+    Returns
+    -------
+    int, int, int
+        Where those are that it belongs to, its first row among them, and how many are left from there.
+    """
+    row = part * SIDE
+    if row < earlier:
+        return earlier_start, row, earlier - row
+    return start, row - earlier, samples - (row - earlier)
 
 
 @kernel
-def step_square(rule, first, last, momentum, shrink, steps, s_start, w, v, sums, offset):
+def _step_square(rule, first, last, momentum, shrink, steps, s_start, w, v, sums, offset):
     """Let a square of weights do steps that have been summed."""
     for row in range(0, SQUARE, ROWS * SIDE):
         tile = optimizer.begin(rule, first, zeros(w, ROWS, VECTORS), w, sums, offset + row, 0, shrink)
         tile = add(tile, load(steps, s_start + row, SIDE, ROWS, VECTORS))
         optimizer.end(rule, last, tile, w, v, sums, offset + row, 0, momentum, shrink)
+
+
+def step_squares(multiply, length):
+    """Make the kernel that multiplies samples with deltas, square by square of weights, and lets these step.
+
+    Parameters
+    ----------
+    multiply : intrinsic
+        ``add_product`` or ``add_product_of_bytes``.
+    length : int
+        Of the operands on the left: ``OPERAND`` or ``PIECE``.
+    """
+
+    @phase
+    def multiply_and_step(
+        n_blocks, rule, first, last, momentum, shrink, earlier, samples, count,
+        deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,
+    ):  # fmt: skip
+        """``weight_step`` for ``count`` blocks of inputs, which are transposed and split in ``operands``."""
+        parts = (earlier + samples + SIDE - 1) // SIDE
+        square, previous = 0, w_start
+        for b in range(n_blocks):
+            for part in range(parts):
+                start, row, left = place_of_part(part, d_earlier, earlier, d_start, samples)
+                split_right(deltas, start + b * d_gap + row * SIDE, left, operands, PASSING + part * OPERAND)
+            for k in range(count):
+                clear_sums()
+                for part in range(parts):
+                    multiply(operands, KEPT + (k * parts + part) * length, PASSING + part * OPERAND)
+                if b > 0 or k > 0:  # while the matrix unit goes on
+                    _step_square(
+                        rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous
+                    )  # fmt: skip
+                square = SQUARE - square
+                store_sums(operands, SQUARES + square, SIDE)
+                previous = w_start + b * w_gap + k * SQUARE
+        _step_square(rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous)
+
+    return multiply_and_step
+
+
+_step_squares = step_squares(add_product, OPERAND)
 
 
 @phase
@@ -210,25 +258,10 @@ def weight_step(
         count = min(depth, inputs - begin)
         for k in range(count):
             for part in range(parts):
-                row, left = place_of_part(part, earlier, samples)
-                start = (a_start if part * SIDE >= earlier else a_earlier) + ((begin + k) * capacity + row) * SIDE
-                _transpose_samples(a, start, left, operands)
+                start, row, left = place_of_part(part, a_earlier, earlier, a_start, samples)
+                _transpose_samples(a, start + ((begin + k) * capacity + row) * SIDE, left, operands)
                 split_left(operands, SQUARES, operands, KEPT + (k * parts + part) * OPERAND)
-        square, previous = 0, w_start
-        for b in range(n_blocks):
-            for part in range(parts):
-                row, left = place_of_part(part, earlier, samples)
-                start = (d_start if part * SIDE >= earlier else d_earlier) + b * d_gap + row * SIDE
-                split_right(deltas, start, left, operands, PASSING + part * OPERAND)
-            for k in range(count):
-                clear_sums()
-                for part in range(parts):
-                    add_product(operands, KEPT + (k * parts + part) * OPERAND, PASSING + part * OPERAND)
-                if b > 0 or k > 0:  # while the matrix unit goes on
-                    step_square(
-                        rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous
-                    )  # fmt: skip
-                square = SQUARE - square
-                store_sums(operands, SQUARES + square, SIDE)
-                previous = w_start + b * w_gap + (begin + k) * SQUARE
-        step_square(rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous)
+        _step_squares(
+            n_blocks, rule, first, last, momentum, shrink, earlier, samples, count,
+            deltas, d_start, d_earlier, d_gap, w, v, sums, w_start + begin * SQUARE, w_gap, operands,
+        )  # fmt: skip

@@ -28,7 +28,6 @@ from fastmlp.kernels.matrix_unit import (
     pair_bytes,
     split_column,
     store_column,
-    store_sums,
 )
 from fastmlp.kernels.split import (
     DEPTH,
@@ -36,10 +35,8 @@ from fastmlp.kernels.split import (
     LENGTH,
     PASSING,
     SQUARE,
-    SQUARES,
     place_of_part,
-    split_right,
-    step_square,
+    step_squares,
 )
 from fastmlp.kernels.tile import get, put
 
@@ -48,6 +45,8 @@ from fastmlp.kernels.tile import get, put
 # batch 48 17 % more time with it, at 64 5 % less; at batch 100 as much, at 112 11 % less.
 FEWEST_SAMPLES = 57
 FEWEST_TOGETHER = 33
+
+_step_squares = step_squares(add_product_of_bytes, PIECE)
 
 # Half an operand: of half a block of outputs.
 HALF = OPERAND // 2
@@ -173,28 +172,13 @@ def weight_step(
         count = min(DEPTH, inputs - begin)
         for k in range(count):
             for part in range(parts):
-                row, _ = place_of_part(part, earlier, samples)
-                start = (begin + k) * SIDE * columns + row
-                if part * SIDE >= earlier:
-                    start += raw_start
+                start, row, _ = place_of_part(part, 0, earlier, raw_start, samples)
                 for i in range(SIDE):
-                    place = KEPT + (k * parts + part) * PIECE + i * PAIRS
-                    pair_bytes(raw, start + i * columns, SIDE, operands, place)
-        square, previous = 0, w_start
-        for b in range(n_blocks):
-            for part in range(parts):
-                row, left = place_of_part(part, earlier, samples)
-                start = (d_start if part * SIDE >= earlier else d_earlier) + b * d_gap + row * SIDE
-                split_right(deltas, start, left, operands, PASSING + part * OPERAND)
-            for k in range(count):
-                clear_sums()
-                for part in range(parts):
-                    add_product_of_bytes(operands, KEPT + (k * parts + part) * PIECE, PASSING + part * OPERAND)
-                if b > 0 or k > 0:  # while the matrix unit goes on
-                    step_square(
-                        rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous
+                    pair_bytes(
+                        raw, start + ((begin + k) * SIDE + i) * columns + row, SIDE,
+                        operands, KEPT + (k * parts + part) * PIECE + i * PAIRS,
                     )  # fmt: skip
-                square = SQUARE - square
-                store_sums(operands, SQUARES + square, SIDE)
-                previous = w_start + b * w_gap + (begin + k) * SQUARE
-        step_square(rule, first, last, momentum, shrink, operands, SQUARES + square, w, v, sums, previous)
+        _step_squares(
+            n_blocks, rule, first, last, momentum, shrink, earlier, samples, count,
+            deltas, d_start, d_earlier, d_gap, w, v, sums, w_start + begin * SQUARE, w_gap, operands,
+        )  # fmt: skip
