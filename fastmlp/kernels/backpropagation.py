@@ -88,6 +88,18 @@ def clear_biases(layers, options, memory):
         store(memory.own, start, 0, zeros(memory.own, 1, VECTORS))
 
 
+@kernel
+def parts_of(layers, i, options, piece, block, group):
+    """Where the part of dL/da of the layer below hidden layer ``i`` is that comes from a group of its outputs.
+
+    Where dL/dz will be, if there is no other.
+    """
+    layer = layers[i]
+    if layer.groups == 1:
+        return deltas_of(layers[i - 1], options, piece, block)
+    return layer.parts + group * layer.inputs * options.capacity * block
+
+
 @phase
 def propagate_parts(layers, i, options, memory, piece):
     """The parts of dL/da of the layer below hidden layer ``i`` that come from the groups that this thread owns.
@@ -107,7 +119,7 @@ def propagate_parts(layers, i, options, memory, piece):
             split.input_gradient(
                 layer.inputs, last - first, memory.parameters, layer.weights + first * layer.inputs * square,
                 layer.inputs * square, memory.shared, d_start, options.capacity, piece.rows,
-                memory.shared, layer.parts + group * layer.inputs * panel, memory.operands,
+                memory.shared, parts_of(layers, i, options, piece, block, group), memory.operands,
             )  # fmt: skip
             continue
         w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, (last - first) * square
@@ -123,7 +135,7 @@ def propagate_parts(layers, i, options, memory, piece):
                     source = layer.weights + ((first + j) * layer.inputs + b + k) * square
                     target = w_start + k * w_gap + j * square
                     dense.transpose_square(memory.parameters, source, block, memory.own, target)
-            target = layer.parts + (group * layer.inputs + b) * panel
+            target = parts_of(layers, i, options, piece, block, group) + b * panel
             if skip:
                 sparse.forward(
                     count, memory.shared, d_start, options.capacity, piece.rows, words,
@@ -147,7 +159,7 @@ def collect_parts(layers, i, options, memory, piece):
     for b in range(first, last):
         a_start = activations(below, options, piece, block) + b * panel
         for row in range(0, piece.rows * block, ROWS * block):
-            start = layer.parts + b * panel + row
+            start = parts_of(layers, i, options, piece, block, 0) + b * panel + row
             tile = load(memory.shared, start, block, ROWS, VECTORS)
             for group in range(1, layer.groups):
                 tile = add(tile, load(memory.shared, start + group * layer.inputs * panel, block, ROWS, VECTORS))
