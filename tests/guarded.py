@@ -172,7 +172,7 @@ def cases(shift: int) -> Iterator[Case]:
                 count += 1
                 n = sizes[count % len(sizes)] if count % 7 else 600
                 n_classes = (1, 2, 8, 9, 10, 17, 40)[count % 7]
-                hidden = ((), (1,), (33,), (16, 31), (64, 5), (100,), (3, 3, 3), (40, 129), (400, 390))[count % 9]
+                hidden = ((), (1,), (33,), (16, 31), (64, 5), (100,), (20,) * 6, (40, 129), (400, 390))[count % 9]
                 if kind == "numbers":
                     samples = table(n, n_features, n_classes, dtype=dtype)
                 else:

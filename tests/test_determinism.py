@@ -86,7 +86,7 @@ def test_it_does_not_matter_how_groups_are_dealt(
 
 @pytest.mark.parametrize("kind", ["dense", "skipping"])
 @pytest.mark.parametrize("batch_size", [1, 4, 12, 32])
-@pytest.mark.parametrize("hidden", [(9, 100), (9, 9, 600), (700, 9)], ids=str)
+@pytest.mark.parametrize("hidden", [(9, 100), (9, 9, 600), (700, 9), (50,) * 7], ids=str)
 def test_threads_that_own_nothing_of_a_layer_do_not_matter(hidden: tuple[int, ...], batch_size: int, kind: str) -> None:
     samples = table(100, 100) if kind == "dense" else pixels(100, 100)
     reference = trained(samples, hidden, batch_size=batch_size)
@@ -95,7 +95,7 @@ def test_threads_that_own_nothing_of_a_layer_do_not_matter(hidden: tuple[int, ..
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 700}, {"batch_size": 1}, {"momentum": 0.9, "nesterov": True}])
-@pytest.mark.parametrize("hidden", [(200,), (64, 64), (20,)], ids=str)
+@pytest.mark.parametrize("hidden", [(200,), (64, 64), (20,), (40,) * 6], ids=str)
 def test_threads_do_not_matter_for_any_batches(hidden: tuple[int, ...], options: dict[str, Any]) -> None:
     samples = pixels(900 if options.get("batch_size") == 700 else 120, 100)
     reference = trained(samples, hidden, **options)

@@ -305,3 +305,15 @@ def test_weight_step_of_bytes(name: str, earlier: int, samples: int, inputs: int
         two_panels(deltas, earlier), *flats, operands(),
     )  # fmt: skip
     assert_stepped(name, shrink, x.astype(np.float32), deltas, before, flats)
+
+
+def test_threads_that_own_layers_own_neighbours() -> None:
+    """Twice as many the second; the output layer and the one below it belong to the same, as nobody waits between."""
+    layout = Layout((784, *[64] * 10, 10), FLOAT32, 32)
+    assert layout.owns_layers == MATRIX_UNIT
+    if MATRIX_UNIT:
+        first, second = (layout.owned(thread, 2)["last_group"][1:].tolist() for thread in range(2))
+        assert (first, second) == ([1] * 3 + [0] * 7, [0] * 3 + [1] * 7)
+        assert np.flatnonzero(layout.owned(0, 2)["alone"]).tolist() == [2, 3, 5, 6, 7, 8, 9, 10]
+    for sizes in ((784, *[64] * 4, 10), (784, *[100] * 10, 10), (50_000, *[64] * 7, 10)):
+        assert not Layout(sizes, FLOAT32, 32).owns_layers

@@ -248,7 +248,8 @@ class TrainingMemory:
     def collect(self, threads: int) -> None:
         """After the calls for so many threads: deal the groups anew, or put the weights of copies together."""
         if not self.layout.shares_inputs:
-            self._deal(threads)
+            if not self.layout.owns_layers:
+                self._deal(threads)
             return
         whole = self.memories[0]
         for thread in range(1, threads):

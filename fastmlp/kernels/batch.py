@@ -19,6 +19,10 @@ the products of the two halves are exchanged, at the only barrier of a mini-batc
 every thread does it for itself, on copies that stay the same bit for bit. A thread then gathers, scales and lists half
 of the inputs instead of all, and walks half as often, twice as wide. Where weights take in their background, q of each
 half is exchanged as well, twice for odd and even barriers.
+
+Of deep and narrow networks each of two threads may own whole layers above the first hidden one, neighbours all of them.
+Between these nobody waits or exchanges anything. Forwards one works at a time; on the way back the weights of each step
+when it has handed the gradient on.
 """
 
 from __future__ import annotations
@@ -277,7 +281,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                     since = lap(times, team, GATHER, since)
                 since = meet(team, sharing_inputs, barriers, times, since)
             for i in range(len(layers) - 1):
-                if i > 0:
+                if i > 0 and not layers[i].alone:
                     barriers += 1
                     since = meet(team, sharing_units, barriers, times, since)
                 forward(layers, i, options, data, memory, piece)
@@ -296,13 +300,17 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if not np.isfinite(total):
                 break
             backward_output(layers, options, memory, piece, shrink)
+            unmoved = len(layers) - 2  # hidden layers down from here have still to step
             for i in range(len(layers) - 2, 0, -1):
                 propagate_parts(layers, i, options, memory, piece)
-                barriers += 1
-                arrive(team.counters, team.thread, barriers)
-                step_hidden(layers, i, options, data, memory, piece, shrink)  # while others arrive
-                since = lap(times, team, BACKWARD, since)
-                since = meet(team, sharing_units, barriers, times, since)
+                if not layers[i].alone:
+                    barriers += 1
+                    arrive(team.counters, team.thread, barriers)
+                    while unmoved >= i:  # while others arrive
+                        step_hidden(layers, unmoved, options, data, memory, piece, shrink)
+                        unmoved -= 1
+                    since = lap(times, team, BACKWARD, since)
+                    since = meet(team, sharing_units, barriers, times, since)
                 collect_parts(layers, i, options, memory, piece)
             if len(layers) > 1:
                 step_hidden(layers, np.int64(0), options, data, memory, piece, shrink)

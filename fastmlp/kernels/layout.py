@@ -70,12 +70,17 @@ MATRIX_PREDICT_BLOCKS = 8
 # Threads share the inputs (see ``batch``) of networks whose hidden layers have at most so many blocks, and at most this
 # part of the multiply-adds of the inputs between them. Measured on two threads of an Intel Xeon, batch 32, against
 # threads that share the units: 784-64-10 trains 15 to 18 % faster, 784-64-64-10 and 784-(3 x 64)-10 8 %,
-# 784-(4 x 64)-10 3 %, 784-32-10 33 %, where only one thread had units. At 784-(5 x 64)-10 and 784-(10 x 64)-10, where
-# nearly all is done twice, it is 11 to 14 % on the Intel CPUs that have a matrix unit: what a thread has written comes
-# to the other at 20 ns a cache line, and with shared units two threads are no faster than one. On an AMD Zen 5, whose
-# cores share a cache, they are 1.43 times as fast.
+# 784-(4 x 64)-10 3 %, 784-(10 x 64)-10 6 % slower; 784-32-10 33 % faster, where only one thread had units.
 SHARED_INPUTS_BLOCKS = 2
-SHARED_INPUTS_REST = 2.5 if MATRIX_UNIT else 0.25
+SHARED_INPUTS_REST = 0.25
+
+# If there is more between them, and at least so many layers above the first hidden one, threads own whole layers on
+# Intel CPUs that have a matrix unit, where what one has written comes to the other at 20 ns a cache line. Measured on
+# two threads, batch 32: at 784-(10 x 64)-10 two that share the units are as fast as one, two that share the inputs
+# train 14 % faster, and two that own layers 30 to 40 %; at 784-(5 x 64)-10 the last two are alike; at 784-(20 x 64)-10
+# two that own layers train 46 % faster than two that share the units. On an AMD Zen 5, whose cores share a cache, two
+# that share the units train 784-(10 x 64)-10 1.43 times as fast as one.
+OWNED_LAYERS = 5
 
 # Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
 TRANSPOSED_BLOCKS = 4
@@ -108,6 +113,8 @@ LAYER = np.dtype(
         ("folded", np.int64),  # offset in what is exchanged: q of each half, see ``backpropagation.where_folded``
         ("products", np.int64),  # offset in the shared memory: products of samples, a panel
         ("squares", np.int64),  # offset there, or in what is exchanged: two sums of squared weights per group or half
+        # 1 if one thread owns all of this layer and of the one below: threads do not meet in between
+        ("alone", np.int64),
         ("words", np.int64),  # inputs in words of WORD
         ("nonzero", np.int64),  # offset in the shared masks: which inputs are not zero, for even and odd pieces
         ("parts", np.int64),  # offset in the shared memory: gradient of the inputs, a panel for each group of outputs
@@ -218,6 +225,8 @@ class Layout:
         Samples that there is room for at each input with a background: 16, 32 or 64.
     shares_inputs : bool
         Whether threads share the inputs.
+    owns_layers : bool
+        Whether a thread owns all of a layer or nothing, above the first hidden one.
     uses_matrix_unit : bool
         Whether some products are left to the matrix unit, see ``split``.
     n_parameters, n_kept, n_shared, n_exchanged, n_private, n_raw, n_masks, n_nonzero, n_marks, n_quads, n_units : int
@@ -248,9 +257,12 @@ class Layout:
         self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
         self.layers["halves"] = 1
-        self.shares_inputs = shares_inputs and self._is_narrow() and _middle(sizes[0]) > 0
+        shallow = self._is_narrow() and self._is_shallow()
+        self.shares_inputs = shares_inputs and shallow and _middle(sizes[0]) > 0
         if self.shares_inputs:
             self.layers[0]["halves"], self.layers[0]["middle"] = 2, _middle(sizes[0])
+        deep = len(self.layers) > OWNED_LAYERS
+        self.owns_layers = MATRIX_UNIT and training and deep and self._is_narrow() and not self._is_shallow()
         self.n_parameters = self.n_shared = self.n_masks = self.n_kept = 0
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
@@ -289,6 +301,14 @@ class Layout:
             else:
                 layers[f"{side}_group"] = part * layers["groups"] // threads
             layers[f"{side}_block"] = layers[f"{side}_group"] * blocks // layers["groups"]
+        if self.owns_layers:
+            # two threads, as the first hidden layer has no more groups. On the way back the second hands the gradient
+            # on and lets its weights step while the first is busy: so it owns twice as many layers.
+            owners = (np.arange(len(layers) - 1) >= (len(layers) - 1) // 3) & (threads > 1)
+            owned = owners == thread
+            layers["first_group"][1:], layers["last_group"][1:] = 0, owned
+            layers["first_block"][1:], layers["last_block"][1:] = 0, owned * blocks[1:]
+            layers["alone"][2:] = owners[1:] == owners[:-1]
         return layers
 
     def work(self, threads: int, bounds: Sequence[float] = ()) -> NDArray[np.float64]:
@@ -310,9 +330,10 @@ class Layout:
         return panel.reshape(int(layer["outputs"]), -1, self.block)[:, inputs]
 
     def _is_narrow(self) -> bool:
+        return 0 < max(self.sizes[1:-1], default=0) <= SHARED_INPUTS_BLOCKS * self.block
+
+    def _is_shallow(self) -> bool:
         hidden = [round_up(size, self.block) for size in self.sizes[1:-1]]
-        if not hidden or max(hidden) > SHARED_INPUTS_BLOCKS * self.block:
-            return False
         rest = sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(hidden))
         return rest <= SHARED_INPUTS_REST * self.sizes[0] * hidden[0]
 
@@ -345,7 +366,8 @@ class Layout:
             layer["middle"] = inputs
         layer["outputs"] = outputs if last else outputs // block
         blocks = (inputs if last else outputs) // block
-        layer["groups"] = 1 if self.shares_inputs else group_count(blocks)
+        whole = self.shares_inputs or (self.owns_layers and i > 0)
+        layer["groups"] = 1 if whole else group_count(blocks)
         layer["width"] = self.sizes[i + 1]
         layer["words"] = -(-inputs // WORD)
         layer["nonzero"] = self.n_masks
