@@ -509,3 +509,12 @@ def test_training_continues_from_where_the_network_is() -> None:
     history = train(network, samples.X, samples.y, epochs=1, shuffle=False, threads=1)
     first = twin.loss(twin.forward(twin.standardise(samples.X[:32]))[-1], samples.y[:32])
     assert history.batch_loss[0] == pytest.approx(first, rel=1e-5)
+
+
+def test_each_validation_sees_the_weights_of_its_epoch() -> None:
+    """What a predictor keeps follows from the weights; they change while it is kept."""
+    samples = pixels(200, 50)
+    network = make_network(samples, 20)
+    history = train(network, samples.X, samples.y, epochs=3, validation=(samples.X, samples.y))
+    loss, _ = network.evaluate(samples.X, samples.y)
+    assert history.validation_loss[-1] == pytest.approx(loss, rel=1e-6)

@@ -76,10 +76,9 @@ SHARED_INPUTS_REST = 0.25
 
 # If there is more between them, and at least so many layers above the first hidden one, threads own whole layers on
 # Intel CPUs that have a matrix unit, where what one has written comes to the other at 20 ns a cache line. Measured on
-# two threads, batch 32: at 784-(10 x 64)-10 two that share the units are as fast as one, two that share the inputs
-# train 14 % faster, and two that own layers 30 to 40 %; at 784-(5 x 64)-10 the last two are alike; at 784-(20 x 64)-10
-# two that own layers train 46 % faster than two that share the units. On an AMD Zen 5, whose cores share a cache, two
-# that share the units train 784-(10 x 64)-10 1.43 times as fast as one.
+# two threads, batch 32, against threads that share the units, where the second brings nothing: 784-(10 x 64)-10 trains
+# 26 % faster (10 % with shared inputs), 784-(20 x 64)-10 35 %; 784-(5 x 64)-10 as fast as with shared inputs. On an AMD
+# Zen 5, whose cores share a cache, two that share the units train 784-(10 x 64)-10 1.43 times as fast as one.
 OWNED_LAYERS = 5
 
 # Blocks of a hidden layer whose weights are transposed at a time, for the gradient of its inputs.
@@ -257,12 +256,12 @@ class Layout:
         self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
         self.layers["halves"] = 1
-        shallow = self._is_narrow() and self._is_shallow()
-        self.shares_inputs = shares_inputs and shallow and _middle(sizes[0]) > 0
+        narrow = self._is_narrow()
+        self.shares_inputs = shares_inputs and narrow and self._is_shallow() and _middle(sizes[0]) > 0
         if self.shares_inputs:
             self.layers[0]["halves"], self.layers[0]["middle"] = 2, _middle(sizes[0])
-        deep = len(self.layers) > OWNED_LAYERS
-        self.owns_layers = MATRIX_UNIT and training and deep and self._is_narrow() and not self._is_shallow()
+        deep = narrow and len(self.layers) > OWNED_LAYERS and not self._is_shallow()
+        self.owns_layers = MATRIX_UNIT and training and deep
         self.n_parameters = self.n_shared = self.n_masks = self.n_kept = 0
         for i in range(len(self.layers)):
             self._place(i, last=i == len(self.layers) - 1)
@@ -330,14 +329,17 @@ class Layout:
         return panel.reshape(int(layer["outputs"]), -1, self.block)[:, inputs]
 
     def _is_narrow(self) -> bool:
+        """Whether no hidden layer is wider than where threads may share the inputs."""
         return 0 < max(self.sizes[1:-1], default=0) <= SHARED_INPUTS_BLOCKS * self.block
 
     def _is_shallow(self) -> bool:
+        """Whether the hidden layers have little to multiply between them."""
         hidden = [round_up(size, self.block) for size in self.sizes[1:-1]]
         rest = sum(fan_in * fan_out for fan_in, fan_out in itertools.pairwise(hidden))
         return rest <= SHARED_INPUTS_REST * self.sizes[0] * hidden[0]
 
     def _uses_matrix_unit(self) -> bool:
+        """Whether some layer may be left to it, if its samples suit."""
         if not MATRIX_UNIT or self.dtype != np.float32 or len(self.sizes) == 2:
             return False
         blocks = [round_up(size, self.block) // self.block for size in self.sizes[:-1]]

@@ -162,7 +162,7 @@ def gather(layers, options, data, memory, piece, gathered):
                 walks.list_pairs(memory.raw, options.columns, piece.samples, memory.quads, layer.words * WORD)
         start = projections_start(layers, options)
         for row in range(piece.rows):
-            known = row < piece.samples and len(data.projections) > 0
+            known = training and row < piece.samples
             sample = np.int64(get(data.order, piece.start + row)) if known else 0
             put(memory.own, start + row, get(data.projections, sample) if known else data.projections.dtype.type(0))
         return
@@ -183,8 +183,8 @@ def on_matrix_unit(layer, memory, piece):
 
 
 @kernel
-def predicts_on_matrix_unit(layer, data, memory):
-    """Whether the products of the first hidden layer are left to the matrix unit, to predict.
+def bytes_suit(layer, data, memory):
+    """Whether the products of the first hidden layer may be left to the matrix unit; to predict they are.
 
     For any number of samples, as a sample has the same bits alone and among others.
     """
@@ -194,10 +194,10 @@ def predicts_on_matrix_unit(layer, data, memory):
 
 @kernel
 def bytes_on_matrix_unit(layer, options, data, memory, piece):
-    """The same for this piece, whose inputs have a background, also in training."""
+    """Whether they are for this piece, whose inputs have a background, also in training."""
     enough = piece.samples >= split_bytes.FEWEST_SAMPLES or piece.earlier > 0
     trains = enough and layer.outputs >= MATRIX_BYTES_BLOCKS and options.stretch == 1 and options.idle == 0
-    return predicts_on_matrix_unit(layer, data, memory) and (len(data.projections) == 0 or trains)
+    return bytes_suit(layer, data, memory) and (len(data.projections) == 0 or trains)
 
 
 @kernel
@@ -405,10 +405,10 @@ def prepare(layers, data, memory, prepared):
     if prepared[0] == 0:
         _prepare_background(layers, data, memory)
         prepared[0] = 1
-    if prepared[1] == 0 and predicts_on_matrix_unit(layer, data, memory):
-        prepared[1] = 1
+    if prepared[1] == 0 and bytes_suit(layer, data, memory):
         weights = layer.inputs * block * block
         split_bytes.prepare(layer.outputs, layer.inputs, memory.parameters, layer.weights, weights, memory.operands)
+        prepared[1] = 1
 
 
 @kernel

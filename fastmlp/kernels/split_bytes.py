@@ -80,7 +80,10 @@ def prepare(n_blocks, inputs, w, w_start, w_gap, operands):
 
 @phase
 def _pair_samples(x, n_features, order, position, samples, ahead, first, count, starts, operands):
-    """Make operands for the left side of ``count`` squares of inputs, ``COLUMN_ROWS`` samples each."""
+    """Make operands for the left side: ``COLUMN_ROWS`` samples, ``count`` blocks of inputs from ``first`` on.
+
+    After the samples the last of them is repeated: rows that nobody reads. Parameters as in ``forward``.
+    """
     for row in range(COLUMN_ROWS):
         put(starts, row, np.uint64(get(order, position + min(row, samples - 1))) * np.uint64(n_features))
     for k in range(count):
