@@ -70,9 +70,12 @@ MATRIX_PREDICT_BLOCKS = 8
 # Threads share the inputs (see ``batch``) of networks whose hidden layers have at most so many blocks, and at most this
 # part of the multiply-adds of the inputs between them. Measured on two threads of an Intel Xeon, batch 32, against
 # threads that share the units: 784-64-10 trains 15 to 18 % faster, 784-64-64-10 and 784-(3 x 64)-10 8 %,
-# 784-(4 x 64)-10 3 %, 784-(10 x 64)-10 6 % slower; 784-32-10 33 % faster, where only one thread had units.
-SHARED_INPUTS_BLOCKS = 2
-SHARED_INPUTS_REST = 0.25
+# 784-(4 x 64)-10 3 %, 784-(10 x 64)-10 6 % slower; 784-32-10 33 % faster, where only one thread had units. On an AMD
+# Zen 3, whose registers of 32 bytes hold half of it, 784-64-10 trains 10 to 13 % faster, 784-64-64-10 as fast and
+# 784-(3 x 64)-10 7 % slower, as multiply-adds that both threads do weigh more there; in float64 784-32-10 trains 20 %
+# faster.
+SHARED_INPUTS_BLOCKS = 2 if REGISTER_BYTES == 64 else 4
+SHARED_INPUTS_REST = 0.25 if REGISTER_BYTES == 64 else 0.1
 
 # If there is more between them, and at least so many layers above the first hidden one, threads own whole layers on
 # Intel CPUs that have a matrix unit, where what one has written comes to the other at 20 ns a cache line. Measured on
