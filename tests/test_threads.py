@@ -24,7 +24,7 @@ from fastmlp import engine, placement, workers
 from fastmlp.engine import prediction
 from fastmlp.errors import TrainingInterrupted
 from fastmlp.kernels import batch
-from fastmlp.kernels.layout import Layout
+from fastmlp.kernels.layout import Layout, block_width
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
 from fastmlp.team_size import TeamSize
@@ -192,7 +192,7 @@ def test_who_is_much_faster_gets_more_groups(
     busy: tuple[int, int], waiting: tuple[int, int], expected: list[int]
 ) -> None:
     samples = table(40, 100, dtype="float32")
-    network = make_network(samples, 512)
+    network = make_network(samples, 16 * block_width(np.dtype(np.float32)))  # in four groups
     memory = engine.TrainingMemory(
         network.model(skip_background=False), network.weights, network.biases, batch_size=32, steps_per_epoch=1,
         rule=engine.rule_of(0.0, nesterov=False), momentum=0.0, l2=0.0, threads=2,

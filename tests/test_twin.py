@@ -117,7 +117,7 @@ def test_layers_as_wide_as_a_matrix_unit_wants_them(options: dict[str, Any], act
     ids=str,
 )
 def test_pieces_of_images_step_in_pairs(options: dict[str, Any], threads: int, hidden: tuple[int, ...]) -> None:
-    """Where there is a matrix unit; some are too small for it, or have no other."""
+    """On a matrix unit, which some are too small for, or with two pieces a mini-batch; some have no other."""
     samples = pixels(400, 90, density=0.3)
     network = make_network(samples, *hidden, activation="tanh", dtype="float32")
     assert_same_as_twin(network, samples, threads=threads, learning_rate=0.02, **options)
@@ -247,24 +247,27 @@ def test_every_number_of_classes(hidden: tuple[int, ...], n_classes: int, dtype:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 0.49])
-def test_the_background_is_skipped_at_every_density(density: float, dtype: str) -> None:
-    """Also where all samples are background, or a feature is never anything else."""
+@pytest.mark.parametrize("batch_size", [32, 80])
+def test_the_background_is_skipped_at_every_density(batch_size: int, density: float, dtype: str) -> None:
+    """Also where all samples are background, or a feature is never anything else, and in two pieces."""
     samples = pixels(100, 70, density=density)
     samples.X[:, 5] = 0
     network = make_network(samples, 33, activation="relu", dtype=dtype, n_classes=10)
-    assert assert_same_as_twin(network, samples, momentum=0.5).input_path == "background-skipping"
+    history = assert_same_as_twin(network, samples, momentum=0.5, batch_size=batch_size)
+    assert history.input_path == "background-skipping"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["bytes", "numbers"])
-def test_a_background_and_statistics_per_feature(kind: str, dtype: str) -> None:
+@pytest.mark.parametrize("options", [{}, {"l2": 0.01}, {"batch_size": 90}, {"batch_size": 90, "l2": 0.01}], ids=str)
+def test_a_background_and_statistics_per_feature(options: dict[str, Any], kind: str, dtype: str) -> None:
     """Skipping is not for bytes only; negative values and a mean of each feature are part of it."""
     samples = pixels(100, 45) if kind == "bytes" else table(100, 45)
     X = np.where(np.random.default_rng(3).random(samples.X.shape) < 0.7, 0, samples.X)
     std = X.std(axis=0)
     samples = Samples(X, samples.y, X.mean(axis=0), std)
     network = make_network(samples, 20, activation="tanh", dtype=dtype)
-    assert assert_same_as_twin(network, samples, l2=0.01).input_path == "background-skipping"
+    assert assert_same_as_twin(network, samples, **options).input_path == "background-skipping"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -36,6 +36,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         aligned_masks(layout.n_quads),
+        aligned_masks(layout.n_quads if layout.steps_by_pairs else 0),
         aligned_masks(layout.n_units if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
         aligned_zeros(_n_operands(layout), layout.dtype),
@@ -43,7 +44,8 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
 
 
 def fit(memory: Memory, layout: Layout, data: Data) -> Memory:
-    """Memory for data of their dtype: floats are scaled where they are, unless the next are gathered meanwhile."""
+    """Memory for data of their dtype: floats are scaled where they are, unless others are there meanwhile."""
     if data.x.dtype == memory.raw.dtype:
         return memory
-    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if layout.shares_inputs else memory.own)
+    apart = layout.shares_inputs or layout.steps_by_pairs
+    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if apart else memory.own)

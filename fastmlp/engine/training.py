@@ -114,11 +114,12 @@ class TrainingMemory:
         stretch = _stretch_of(batch_size) if model.sparse and rule == optimizer.DIRECT and l2 == 0 else 1
         self.stretch = min(stretch, steps_per_epoch)
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
+        in_pieces = batch_size > MICRO_BATCH
         self.layout = Layout(
             model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
             shares_inputs=model.sparse and stretch == 1,  # whatever the number of samples, or the bits depended on it
+            pairs=model.sparse and MICRO_BATCH < batch_size <= 2 * MICRO_BATCH,
         )  # fmt: skip
-        in_pieces = batch_size > MICRO_BATCH
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)
         if l2 > 0:  # the penalty is summed over the weights as they are
             period = 1
@@ -130,7 +131,8 @@ class TrainingMemory:
         background = np.broadcast_to(model.mean / model.std, model.sizes[:1])
         self.options = model.options(
             self.layout, batch_size=batch_size, steps=steps_per_epoch, rule=rule, momentum=momentum, l2=l2,
-            weigh=l2 > 0, period=period, stretch=self.stretch, idle=idle, background_square=background @ background,
+            weigh=l2 > 0, period=period, stretch=self.stretch, idle=idle, pairs=self.layout.steps_by_pairs,
+            background_square=background @ background,
         )  # fmt: skip
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, output, sparse, split, split_bytes, stretch, walks
+from fastmlp.kernels import background, dense, optimizer, output, sparse, split, split_bytes, stretch, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, PANELS, WIDE, WORD
@@ -51,8 +51,9 @@ class Memory(NamedTuple):
     starts: NDArray[Any]
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    quads: NDArray[Any]  # walks over four inputs and over single units, see ``walks``
-    units: NDArray[Any]
+    quads: NDArray[Any]  # walks over four inputs, see ``walks``
+    later_quads: NDArray[Any]  # those of a piece whose weights step with the piece before; none where none do
+    units: NDArray[Any]  # walks over single units
     idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
     operands: NDArray[Any]  # see ``split``; none where no products are left to the matrix unit
 
@@ -111,6 +112,30 @@ def deltas_of(layer, options, piece, block):
 
 
 @kernel
+def joins(options, piece):
+    """Whether the weights of inputs with a background step by this piece and by the one before."""
+    return options.pairs != 0 and piece.earlier > 0
+
+
+@kernel
+def rule_of_inputs(options):
+    """The rule by which the weights of inputs with a background step; by both pieces at once they need no sums."""
+    return optimizer.DIRECT if options.pairs != 0 and options.rule == optimizer.PLAIN else options.rule
+
+
+@kernel
+def scaled_of(layer, options, piece):
+    """Where in the own memory the inputs of this piece are, if they have a background."""
+    return np.int64(joins(options, piece)) * layer.words * WORD * options.columns
+
+
+@kernel
+def quads_of(memory, options, piece):
+    """The walks over the inputs of this piece."""
+    return memory.later_quads if joins(options, piece) else memory.quads
+
+
+@kernel
 def raw_of(layer, options, piece):
     """Where the samples of this piece are as they are."""
     return (piece.earlier > 0) * layer.words * WORD * options.columns
@@ -149,17 +174,18 @@ def gather(layers, options, data, memory, piece, gathered):
             raw_start = raw_of(layer, options, piece) if on_unit else 0
             gather_inputs(layers, options, data, memory, piece.start, piece.samples, piece.ahead, raw_start)
         if not on_unit:
+            quads = quads_of(memory, options, piece)
             count, empty = 0, 0
             for half in range(layer.first_half, layer.last_half):
                 first, last = half_of_inputs(layer, half, block)
-                walks.begin_half(memory.quads, half, count)
+                walks.begin_half(quads, half, count)
                 count, empty = walks.list_inputs(
                     memory.raw, options.columns, piece.samples, first, last, options.apart,
-                    memory.quads, layer.words * WORD, count, empty,
+                    quads, layer.words * WORD, count, empty,
                 )  # fmt: skip
-            walks.begin_half(memory.quads, layer.last_half, count)
-            if training and sparse.steps_pairs(layer.last_block - layer.first_block, options.rule):
-                walks.list_pairs(memory.raw, options.columns, piece.samples, memory.quads, layer.words * WORD)
+            walks.begin_half(quads, layer.last_half, count)
+            if training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of_inputs(options)):
+                walks.list_pairs(memory.raw, options.columns, piece.samples, quads, layer.words * WORD)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = training and row < piece.samples
@@ -258,7 +284,8 @@ def forward_inputs(layers, options, data, memory, piece):
     first, last = layer.first_block, layer.last_block
     # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
     keep = np.int64(len(data.projections) > 0 or last - first > 2)
-    a_start = (1 - keep) * scratch_start(layers, options)
+    a_start = scaled_of(layer, options, piece) if keep != 0 else scratch_start(layers, options)
+    quads = quads_of(memory, options, piece)
     sums, start, gap = where_summed(layer, options, memory, piece)
     if bytes_on_matrix_unit(layer, options, data, memory, piece):
         predicts = len(data.projections) == 0  # else the next samples are asked for in ``gather_inputs``
@@ -270,10 +297,10 @@ def forward_inputs(layers, options, data, memory, piece):
         )  # fmt: skip
         return
     for half in range(layer.first_half, layer.last_half):
-        first_walk, last_walk = walks.walks_of_half(memory.quads, half)
+        first_walk, last_walk = walks.walks_of_half(quads, half)
         sparse.forward_inputs(
             last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
-            piece.samples, piece.rows, memory.quads, layer.words * WORD, first_walk, last_walk,
+            piece.samples, piece.rows, quads, layer.words * WORD, first_walk, last_walk,
             memory.parameters, layer.weights + first * weights, weights,
             sums, start + half * gap + first * panel, panel,
         )  # fmt: skip
@@ -414,7 +441,7 @@ def prepare(layers, data, memory, prepared):
 @kernel
 def logits_start(options):
     """Where in a thread's own memory the logits begin: behind the standardised inputs."""
-    return options.words * WORD * options.capacity
+    return (1 + options.pairs) * options.words * WORD * options.capacity
 
 
 @kernel
