@@ -71,14 +71,15 @@ def training_bytes(
     # activations and deltas of some pieces, and the parts of the logits and of the gradients
     *hidden, output = pairs
     matrix_unit = dtype == "float32" and "amx_bf16" in cpu_features() and bool(hidden)
-    panels = (4 + 2 * matrix_unit) * sum(pair[1] for pair in hidden)
+    two_pieces = bool(hidden) and _ROWS_AT_ONCE < batch_size <= 2 * _ROWS_AT_ONCE  # are kept
+    panels = (4 + max(2 * matrix_unit, two_pieces)) * sum(pair[1] for pair in hidden)
     shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + panels)
     shared += rows * sum(_groups(fan_out // block) * fan_in for fan_in, fan_out in hidden[1:])
     # the inputs and their masks, logits, and some transposed weights
     scratch = (
         4 * block * (1 + max((fan_out // _groups(fan_out // block) + block for _, fan_out in hidden[1:]), default=0))
     )
-    own = 2 * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
+    own = (2 + two_pieces) * rows * (max(pair[0] for pair in pairs) + pairs[-1][1]) + scratch
     # a thread that evaluates has shared memory to itself
     working = shared + threads * (shared + 2 * own)
     if matrix_unit:

@@ -49,6 +49,7 @@ PEAK_CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "wide": ((100, 1000, 1000, 10), {"momentum": 0.9, "patience": 3, "batch_size": 200}),
     "wider": ((30, 2500, 2500, 5), {"batch_size": 128}),
     "many inputs": ((20_000, 3), {}),
+    "two pieces": ((20_000, 3, 3), {"batch_size": 100}),
     "many classes": ((3, 5000), {}),
     "deep": ((5, *[65] * 100, 3), {"threads": 3}),
 }

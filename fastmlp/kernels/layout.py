@@ -140,10 +140,7 @@ OPTIONS = np.dtype(
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("idle", np.int64),  # 1: the weights of inputs without samples wait, see ``idle``
-        (
-            "pairs",
-            np.int64,
-        ),  # 1: a mini-batch has two pieces, and the weights of the inputs step by both, see ``batch``
+        ("pairs", np.int64),  # 1: the weights of the inputs step by both pieces of a mini-batch at once
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
         ("period", np.int64),  # stretches after which the weights take in what ``background`` keeps aside
         ("background_square", np.float64),  # sum of the squares of the standardised background
@@ -393,12 +390,11 @@ class Layout:
         behind_background = i == 0 and not last
         layer["background"] = self.n_parameters
         self.n_parameters += 2 * outputs if behind_background else 0
+        deltas = 2 if self.uses_matrix_unit or self.steps_by_pairs else 1
         lengths = {
             "parts": int(layer["groups"]) * self.rows * inputs if i and self.training and not last else 0,
             "activations": 0 if last else (PANELS if self.uses_matrix_unit else 2) * self.rows * outputs,
-            "deltas": (1 + (self.uses_matrix_unit or self.steps_by_pairs)) * self.rows * outputs
-            if self.training and not last
-            else 0,
+            "deltas": deltas * self.rows * outputs if self.training and not last else 0,
             "transposed": self.rows * inputs if last else 0,
             "partial": 2 * int(layer["groups"]) * self.rows * outputs if last else 0,
             "squares": 2 * int(layer["groups"]),

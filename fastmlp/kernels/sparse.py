@@ -263,6 +263,8 @@ def _step_inputs(blocks):
             ``[inputs][columns]`` at ``a_start``, from ``forward_inputs``.
         quads, stride
             From ``walks.list_inputs``.
+        first_walk, last_walk : int
+            Which of them.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
