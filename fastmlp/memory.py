@@ -71,7 +71,8 @@ def training_bytes(
     # activations and deltas of some pieces, and the parts of the logits and of the gradients
     *hidden, output = pairs
     matrix_unit = dtype == "float32" and "amx_bf16" in cpu_features() and bool(hidden)
-    two_pieces = bool(hidden) and _ROWS_AT_ONCE < batch_size <= 2 * _ROWS_AT_ONCE  # are kept
+    # then the inputs and the deltas of both are kept
+    two_pieces = bool(hidden) and not momentum and _ROWS_AT_ONCE < batch_size <= 2 * _ROWS_AT_ONCE
     panels = (4 + max(2 * matrix_unit, two_pieces)) * sum(pair[1] for pair in hidden)
     shared = rows * (output[0] + 2 * _groups(output[0] // block) * output[1] + panels)
     shared += rows * sum(_groups(fan_out // block) * fan_in for fan_in, fan_out in hidden[1:])

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fastmlp.engine import TrainingMemory
-from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network
 from fastmlp.team_size import TeamSize
 from fastmlp.training import Progress, train
@@ -243,11 +242,11 @@ def test_weights_are_those_that_every_machine_gets(dtype: str, activation: str) 
     assert found == dict.fromkeys((1, 2, 3, 4), expected)
 
 
-# the others, compiled for by name, at night; each compiles for twenty seconds to a minute
+# float64 and the widest registers, compiled for by name, at night; each compiles for some twenty seconds
 @pytest.mark.parametrize(
     ("target", "dtype"),
     [
-        pytest.param("x86-64-v2", "float32", marks=pytest.mark.nightly),
+        ("x86-64-v2", "float32"),
         ("x86-64-v3", "float32"),
         pytest.param("x86-64-v2", "float64", marks=pytest.mark.nightly),
         pytest.param("x86-64-v3", "float64", marks=pytest.mark.nightly),
@@ -260,8 +259,6 @@ def test_narrower_registers_and_other_processors_get_theirs(target: str, dtype: 
     """Also where multiplying and adding in one instruction has to be done by a function (x86-64-v2)."""
     if not golden_weights.runnable(target):
         pytest.skip(f"this processor is no {target}")
-    if (target, REGISTER_BYTES) == ("x86-64-v3", 32):
-        pytest.skip("this process has such registers itself")
     units, found = golden_weights.hashes_for(target, dtype)
     widths = {"x86-64-v2": "16 bytes", "x86-64-v3": "32 bytes", "x86-64-v4": "64 bytes"}
     assert units == widths.get(target, "64 bytes, matrix unit")

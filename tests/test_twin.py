@@ -158,7 +158,17 @@ def test_weights_that_wait_under_momentum(batch_size: int, nesterov: bool, threa
 @pytest.mark.parametrize("options", [{}, {"batch_size": 13, "momentum": 0.9}, {"batch_size": 100, "l2": 0.01}], ids=str)
 @pytest.mark.parametrize(
     ("n_features", "hidden"),
-    [(32, (1,)), (32, (17,)), (37, (17,)), (49, (32,)), (100, (1,)), (100, (32,)), (300, (17,)), (300, (20, 9))],
+    [
+        (32, (1,)),
+        (32, (17,)),
+        (37, (17,)),
+        (49, (32,)),
+        (100, (1,)),
+        (100, (32,)),
+        (300, (17,)),
+        (300, (64,)),
+        (300, (20, 9)),
+    ],
     ids=str,
 )
 def test_threads_that_share_the_inputs(
@@ -247,13 +257,13 @@ def test_every_number_of_classes(hidden: tuple[int, ...], n_classes: int, dtype:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 0.49])
-@pytest.mark.parametrize("batch_size", [32, 80])
-def test_the_background_is_skipped_at_every_density(batch_size: int, density: float, dtype: str) -> None:
+@pytest.mark.parametrize("options", [{"momentum": 0.5}, {"batch_size": 80, "l2": 0.1}], ids=str)
+def test_the_background_is_skipped_at_every_density(options: dict[str, Any], density: float, dtype: str) -> None:
     """Also where all samples are background, or a feature is never anything else, and in two pieces."""
     samples = pixels(100, 70, density=density)
     samples.X[:, 5] = 0
     network = make_network(samples, 33, activation="relu", dtype=dtype, n_classes=10)
-    history = assert_same_as_twin(network, samples, momentum=0.5, batch_size=batch_size)
+    history = assert_same_as_twin(network, samples, **options)
     assert history.input_path == "background-skipping"
 
 

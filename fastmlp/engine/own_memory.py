@@ -36,7 +36,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         aligned_masks(layout.n_quads),
-        aligned_masks(layout.n_quads if layout.steps_by_pairs else 0),
+        aligned_masks(layout.n_quads if layout.joins_pieces else 0),
         aligned_masks(layout.n_units if layout.training else 0),
         aligned_zeros(layout.words * WORD // PAIR if layout.training else 0, np.dtype(np.uint8)),
         aligned_zeros(_n_operands(layout), layout.dtype),
@@ -44,8 +44,11 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
 
 
 def fit(memory: Memory, layout: Layout, data: Data) -> Memory:
-    """Memory for data of their dtype: floats are scaled where they are, unless others are there meanwhile."""
+    """Memory for data of their dtype.
+
+    Floats are scaled where they are, unless the next are gathered meanwhile or those of the piece before are kept.
+    """
     if data.x.dtype == memory.raw.dtype:
         return memory
-    apart = layout.shares_inputs or layout.steps_by_pairs
+    apart = layout.shares_inputs or layout.joins_pieces
     return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if apart else memory.own)

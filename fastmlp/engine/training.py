@@ -118,7 +118,7 @@ class TrainingMemory:
         self.layout = Layout(
             model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
             shares_inputs=model.sparse and stretch == 1,  # whatever the number of samples, or the bits depended on it
-            pairs=model.sparse and MICRO_BATCH < batch_size <= 2 * MICRO_BATCH,
+            joins_pieces=model.sparse and rule == optimizer.DIRECT and MICRO_BATCH < batch_size <= 2 * MICRO_BATCH,
         )  # fmt: skip
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)
         if l2 > 0:  # the penalty is summed over the weights as they are
@@ -131,8 +131,8 @@ class TrainingMemory:
         background = np.broadcast_to(model.mean / model.std, model.sizes[:1])
         self.options = model.options(
             self.layout, batch_size=batch_size, steps=steps_per_epoch, rule=rule, momentum=momentum, l2=l2,
-            weigh=l2 > 0, period=period, stretch=self.stretch, idle=idle, pairs=self.layout.steps_by_pairs,
-            background_square=background @ background,
+            weigh=l2 > 0, period=period, stretch=self.stretch, idle=idle,
+            joins_pieces=self.layout.joins_pieces, background_square=background @ background,
         )  # fmt: skip
         self.parameters = self.layout.pack(weights, biases)
         length = self.layout.n_parameters

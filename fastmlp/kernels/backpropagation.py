@@ -18,11 +18,12 @@ from fastmlp.kernels.propagation import (
     deltas_of,
     earlier_activations,
     half_of_inputs,
-    joins,
+    joined,
     logits_start,
     on_matrix_unit,
     probabilities,
     projections_start,
+    quads_of,
     raw_of,
     rectified,
     rule_of_inputs,
@@ -221,9 +222,6 @@ def catch_up(layers, options, memory):
     )  # fmt: skip
 
 
-# Inputs whose weights step by one piece and then by the next while they are in the cache.
-STRIP = 64
-
 # What takes in its background.
 WEIGHTS, VELOCITIES, GRADIENTS, KINDS = 0, 1, 2, 3
 
@@ -302,72 +300,37 @@ def where_kept(layer, options, memory, piece):
     return deltas, start
 
 
-@phase
-def step_pair_of_pieces(layer, options, memory, piece, shrink):
-    """The step of the owned weights of inputs with a background by both pieces of a mini-batch, strip by strip.
-
-    The weights of a strip are in the cache when the second piece comes.
-    """
+@kernel
+def _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_start):
+    """The step of the owned weights of inputs with a background by one piece, a mini-batch or a stretch."""
     block = VECTORS * lanes_of(memory.own)
-    weights, panel, stride = layer.inputs * block * block, options.capacity * block, layer.words * WORD
-    first, last = layer.first_block, layer.last_block
-    rule = rule_of_inputs(options)
-    later_shrink = shrink * (rule != optimizer.DIRECT)  # weights that step twice shrink once
+    weights, panel = layer.inputs * block * block, options.capacity * block
+    rule, first, last = rule_of_inputs(options), layer.first_block, layer.last_block
+    sparse.step_inputs(
+        last - first, rule, piece.first, piece.last, options.momentum, shrink, memory.own, a_start, options.columns,
+        quads, layer.words * WORD, deltas, d_start + first * panel, panel,
+        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+    )  # fmt: skip
+    if options.idle:
+        idle.count(quads, layer.words * WORD, memory.idle)
+        return
     for b in range(first, last):
         sparse.step_empty_quads(
-            rule, True, False, options.momentum, shrink, memory.quads, stride,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
-        )  # fmt: skip
-    strip = max(2 * options.apart, STRIP // (2 * options.apart) * 2 * options.apart)
-    done, later_done, end = np.int64(0), np.int64(0), np.int64(0)
-    while done < walks.walk_count(memory.quads) or later_done < walks.walk_count(memory.later_quads):
-        end += strip
-        begin, done = done, walks.walks_before(memory.quads, done, end)
-        later_begin, later_done = later_done, walks.walks_before(memory.later_quads, later_done, end)
-        sparse.step_inputs(
-            last - first, rule, True, False, options.momentum, shrink, memory.own, 0, options.columns,
-            memory.quads, stride, begin, done, memory.shared, layer.deltas + first * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        )  # fmt: skip
-        sparse.step_inputs(
-            last - first, rule, False, True, options.momentum, later_shrink,
-            memory.own, scaled_of(layer, options, piece), options.columns,
-            memory.later_quads, stride, later_begin, later_done,
-            memory.shared, deltas_of(layer, options, piece, block) + first * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        )  # fmt: skip
-    for b in range(first, last):
-        sparse.step_empty_quads(
-            rule, False, True, options.momentum, later_shrink, memory.later_quads, stride,
+            rule, piece.first, piece.last, options.momentum, shrink, quads, layer.words * WORD,
             memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
         )  # fmt: skip
 
 
 @phase
 def step_inputs(layers, options, memory, piece, shrink):
-    """The step of the owned weights of inputs with a background, for a mini-batch or a stretch."""
+    """The step of the owned weights of inputs with a background, also by the piece before if that has left its."""
     layer = layers[0]
-    block = VECTORS * lanes_of(memory.own)
-    weights, panel = layer.inputs * block * block, options.capacity * block
-    first, last = layer.first_block, layer.last_block
     deltas, d_start = where_kept(layer, options, memory, piece)
-    rule = rule_of_inputs(options)
-    if joins(options, piece):
-        step_pair_of_pieces(layer, options, memory, piece, shrink)
-        return
-    sparse.step_inputs(
-        last - first, rule, piece.first, piece.last, options.momentum, shrink, memory.own, 0, options.columns,
-        memory.quads, layer.words * WORD, 0, walks.walk_count(memory.quads), deltas, d_start + first * panel, panel,
-        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-    )  # fmt: skip
-    if options.idle:
-        idle.count(memory.quads, layer.words * WORD, memory.idle)
-        return
-    for b in range(first, last):
-        sparse.step_empty_quads(
-            rule, piece.first, piece.last, options.momentum, shrink, memory.quads, layer.words * WORD,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
-        )  # fmt: skip
+    if joined(options, piece):
+        _step_by(layer, options, memory, piece, shrink, 0, memory.quads, deltas, layer.deltas)
+        shrink = 0 * shrink  # only once
+    a_start, quads = scaled_of(layer, options, piece), quads_of(memory, options, piece)
+    _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_start)
 
 
 @phase
@@ -399,7 +362,7 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
                     memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
                     memory.operands,
                 )  # fmt: skip
-        elif options.stretch == 1 and not (options.pairs and piece.waits):
+        elif options.stretch == 1 and not (options.joins_pieces and piece.waits):
             step_inputs(layers, options, memory, piece, shrink)
     elif not skips_zeros(layers, i, options, memory, piece):
         if on_matrix_unit(layer, memory, piece):

@@ -9,10 +9,10 @@ and 10 % for two of 256; for two of 1024 at batch 512 it takes 5 % less.
 
 What is exchanged is kept twice, for even and odd pieces, so that a thread that is ahead does not overwrite what
 another still reads: it can be ahead by less than one piece, as each piece has at least one barrier. Activations are
-kept three times where two pieces may step together, since the other may still read those of both. Parts of gradients
-are kept once: they are read before the barrier at the logits of the next piece, and written again after it. Products
-of samples (see ``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the
-last one's.
+kept three times where two pieces may step together on the matrix unit, since the other may still read those of both;
+where only weights of inputs do, what they need of both is their thread's own. Parts of gradients are kept once: they
+are read before the barrier at the logits of the next piece, and written again after it. Products of samples (see
+``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the last one's.
 
 Narrow networks are shared otherwise. Each thread owns the weights of half of the inputs, with whole rows of units, and
 the products of the two halves are exchanged, at the only barrier of a mini-batch. All the rest is little work there:
@@ -147,13 +147,14 @@ def samples_of(step, options, data):
 def step_together(options, memory, offset, count):
     """Whether a piece leaves its step to the next one, and how many samples were left to it.
 
-    On the matrix unit all weights step so, else those of inputs with a background, if there are two pieces.
-    Two pieces then read and write their weights once, and no sums. On two threads of an Intel Xeon, batch 128,
-    784-512-512-10 takes 10 % less time for it, and 784-512-10 15 %; without the unit, on those of an AMD Zen 3, 5 % and
-    16 %, but nothing with four pieces and more.
+    On the matrix unit all weights step so. Two pieces then read and write them once, and no sums: on two threads of an
+    Intel Xeon, batch 128, 784-512-512-10 takes 10 % less time for it, and 784-512-10 15 %.
+
+    Elsewhere weights of inputs with a background do, by plain SGD and if the mini-batch has two pieces: they need no
+    sums. On two threads of an AMD Zen 3, batch 128, 784-512-10 takes 13 % less time for it, and 784-512-512-10 5 %.
     """
-    both = len(memory.operands) > 0 or options.pairs != 0
-    fewest = FEWEST_TOGETHER if options.pairs == 0 else 1
+    both = len(memory.operands) > 0 or options.joins_pieces != 0
+    fewest = FEWEST_TOGETHER if options.joins_pieces == 0 else 1
     if offset // MICRO_BATCH % 2 == 0:
         return both and count - offset >= MICRO_BATCH + fewest, 0
     return False, MICRO_BATCH if both and count - offset >= fewest else 0

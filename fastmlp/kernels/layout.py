@@ -140,7 +140,7 @@ OPTIONS = np.dtype(
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("idle", np.int64),  # 1: the weights of inputs without samples wait, see ``idle``
-        ("pairs", np.int64),  # 1: the weights of the inputs step by both pieces of a mini-batch at once
+        ("joins_pieces", np.int64),  # 1: weights of the inputs step by both pieces of a mini-batch
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
         ("period", np.int64),  # stretches after which the weights take in what ``background`` keeps aside
         ("background_square", np.float64),  # sum of the squares of the standardised background
@@ -215,8 +215,8 @@ class Layout:
         Whether there is to be room for stretches of several mini-batches.
     shares_inputs : bool
         Whether threads may share the inputs, if the network is one for that.
-    pairs : bool
-        Whether weights of the inputs may step by the two pieces of a mini-batch at once.
+    joins_pieces : bool
+        Whether weights of the inputs may step by both pieces of a mini-batch at once.
 
     Attributes
     ----------
@@ -234,8 +234,8 @@ class Layout:
         Whether a thread owns all of a layer or nothing, above the first hidden one.
     uses_matrix_unit : bool
         Whether some products are left to the matrix unit, see ``split``.
-    steps_by_pairs : bool
-        Whether the weights of the inputs step by the two pieces of a mini-batch at once; on the matrix unit all do.
+    joins_pieces : bool
+        Whether they do; on a matrix unit all weights step by two pieces.
     n_parameters, n_kept, n_shared, n_exchanged, n_private, n_raw, n_masks, n_nonzero, n_marks, n_quads, n_units : int
         Lengths of the flat arrays: parameters, deltas kept, memory shared by the threads, what they exchange if they
         share the inputs, own memory of each thread, samples as they are, shared masks of activations (uint64), and each
@@ -254,12 +254,12 @@ class Layout:
         training: bool = True,
         stretches: bool = False,
         shares_inputs: bool = False,
-        pairs: bool = False,
+        joins_pieces: bool = False,
     ) -> None:
         self.sizes, self.dtype, self.training, self.stretches = sizes, dtype, training, stretches
         self.block = block_width(dtype)
         self.uses_matrix_unit = self._uses_matrix_unit()
-        self.steps_by_pairs = pairs and not self.uses_matrix_unit and len(sizes) > 2
+        self.joins_pieces = joins_pieces and not self.uses_matrix_unit and len(sizes) > 2
         self.rows = round_up(capacity, max(self.block, MARK))
         if self.uses_matrix_unit and not training:  # bytes are multiplied by so many, see ``split_bytes``
             self.rows = MICRO_BATCH
@@ -279,7 +279,7 @@ class Layout:
         # the outputs of the largest group of a hidden layer above the first
         widest = max((-(-each["outputs"] // each["groups"]) for each in self.layers[1:-1]), default=0) * self.block
         scratch = max(TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0)), 8 * self.columns)
-        self.n_private = self.rows * ((1 + self.steps_by_pairs) * self.words * WORD + 2 * classes + 2) + scratch
+        self.n_private = self.rows * ((1 + self.joins_pieces) * self.words * WORD + 2 * classes + 2) + scratch
         # of two pieces, if one waits for the other; whole masks are read
         self.n_raw = (1 + (training and self.uses_matrix_unit)) * self.words * WORD * self.columns + MARK
         self.n_nonzero = -(-widest // WORD) * self.rows
@@ -390,7 +390,7 @@ class Layout:
         behind_background = i == 0 and not last
         layer["background"] = self.n_parameters
         self.n_parameters += 2 * outputs if behind_background else 0
-        deltas = 2 if self.uses_matrix_unit or self.steps_by_pairs else 1
+        deltas = 2 if self.uses_matrix_unit or self.joins_pieces else 1
         lengths = {
             "parts": int(layer["groups"]) * self.rows * inputs if i and self.training and not last else 0,
             "activations": 0 if last else (PANELS if self.uses_matrix_unit else 2) * self.rows * outputs,

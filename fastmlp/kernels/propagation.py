@@ -112,27 +112,27 @@ def deltas_of(layer, options, piece, block):
 
 
 @kernel
-def joins(options, piece):
-    """Whether the weights of inputs with a background step by this piece and by the one before."""
-    return options.pairs != 0 and piece.earlier > 0
+def joined(options, piece):
+    """Whether the weights of inputs with a background step by this piece and by the one before it at once."""
+    return options.joins_pieces != 0 and piece.earlier > 0
 
 
 @kernel
 def rule_of_inputs(options):
-    """The rule by which the weights of inputs with a background step; by both pieces at once they need no sums."""
-    return optimizer.DIRECT if options.pairs != 0 and options.rule == optimizer.PLAIN else options.rule
+    """The rule by which the weights of inputs with a background step: by both pieces at once they need no sums."""
+    return optimizer.DIRECT if options.joins_pieces != 0 else options.rule
 
 
 @kernel
 def scaled_of(layer, options, piece):
     """Where in the own memory the inputs of this piece are, if they have a background."""
-    return np.int64(joins(options, piece)) * layer.words * WORD * options.columns
+    return np.int64(joined(options, piece)) * layer.words * WORD * options.columns
 
 
 @kernel
 def quads_of(memory, options, piece):
     """The walks over the inputs of this piece."""
-    return memory.later_quads if joins(options, piece) else memory.quads
+    return memory.later_quads if joined(options, piece) else memory.quads
 
 
 @kernel
@@ -440,8 +440,8 @@ def prepare(layers, data, memory, prepared):
 
 @kernel
 def logits_start(options):
-    """Where in a thread's own memory the logits begin: behind the standardised inputs."""
-    return (1 + options.pairs) * options.words * WORD * options.capacity
+    """Where in a thread's own memory the logits begin: behind the standardised inputs, of two pieces if they join."""
+    return (1 + options.joins_pieces) * options.words * WORD * options.capacity
 
 
 @kernel

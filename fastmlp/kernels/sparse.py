@@ -250,7 +250,7 @@ def _step_inputs(blocks):
 
     @phase
     def step_quads(
-        rule, first, last, momentum, shrink, a, a_start, columns, quads, stride, first_walk, last_walk,
+        rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -263,8 +263,6 @@ def _step_inputs(blocks):
             ``[inputs][columns]`` at ``a_start``, from ``forward_inputs``.
         quads, stride
             From ``walks.list_inputs``.
-        first_walk, last_walk : int
-            Which of them.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -272,7 +270,7 @@ def _step_inputs(blocks):
             Blocks ``[inputs][BLOCK]`` at ``w_start`` and then every ``w_gap``: weights, velocities, sums.
         """
         block = VECTORS * lanes_of(w)
-        for k in range(first_walk, last_walk):
+        for k in range(walk_count(quads)):
             i, j = pairs_of(get(quads, k))
             offset, other_offset = w_start + i * block, w_start + j * block
             tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
@@ -292,15 +290,13 @@ def _step_inputs(blocks):
 
 
 @phase
-def _step_pairs(
-    shrink, a, a_start, columns, quads, stride, first_walk, last_walk, deltas, d_start, d_gap, w, w_start, w_gap
-):
+def _step_pairs(shrink, a, a_start, columns, quads, stride, deltas, d_start, d_gap, w, w_start, w_gap):
     """As ``step_quads``, one pair of each quad after the other: ``w <- (1 - shrink) w + a^T deltas`` (``DIRECT``).
 
     For ``PAIR_BLOCKS`` neighbouring blocks of outputs; ``quads`` from ``walks.list_pairs``.
     """
     block = VECTORS * lanes_of(w)
-    for k in range(first_walk, last_walk):
+    for k in range(walk_count(quads)):
         for pair, i in enumerate(pairs_of(get(quads, k))):
             offset, start = w_start + i * block, a_start + i * columns
             tile = optimizer.begin(optimizer.DIRECT, True, zeros(w, PAIR, _PAIR_VECTORS), w, w, offset, w_gap, shrink)
@@ -329,20 +325,20 @@ def step_empty_quads(rule, first, last, momentum, shrink, walks, stride, w, v, s
 
 @phase
 def step_inputs(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, stride, first_walk, last_walk,
+    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
     """One step for any number of blocks of weights of inputs with a background, but for empty quads; as above."""
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, columns, quads, stride, first_walk, last_walk,
+            rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         if steps_pairs(n_blocks - b, rule):
             _step_pairs(
-                shrink, a, a_start, columns, quads, stride, first_walk, last_walk,
-                deltas, d_start + b * d_gap, d_gap, w, w_start + b * w_gap, w_gap,
+                shrink, a, a_start, columns, quads, stride, deltas, d_start + b * d_gap, d_gap,
+                w, w_start + b * w_gap, w_gap,
             )  # fmt: skip
             b += PAIR_BLOCKS
         elif n_blocks - b >= STEP_BLOCKS:

@@ -229,14 +229,6 @@ def walk_count(walks):
 
 
 @kernel
-def walks_before(quads, start, end):
-    """The first walk, from ``start`` on, over quads of inputs from ``end`` on; that is the end of a strip."""
-    while start < walk_count(quads) and pairs_of(get(quads, start))[0] < end:
-        start += 1
-    return start
-
-
-@kernel
 def empty_count(walks):
     """How many inputs without samples are listed."""
     return np.int64(get(walks, len(walks) - 1))
