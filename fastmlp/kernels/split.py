@@ -12,7 +12,7 @@ as fast, and both are equal within 15 %.
 from __future__ import annotations
 
 from fastmlp.kernels import optimizer
-from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.compiler import kernel, phase_of_matrix_unit
 from fastmlp.kernels.dense import transpose_square
 from fastmlp.kernels.matrix_unit import (
     OPERAND,
@@ -82,7 +82,7 @@ def _transpose_samples(source, start, rows, operands):
         transpose_square(source, start, SIDE, operands, SQUARES)
 
 
-@phase
+@phase_of_matrix_unit
 def forward(
     n_blocks, a, a_start, capacity, rows, inputs, w, w_start, w_gap, bias, b_start, z, z_start, z_gap, operands
 ):  # fmt: skip
@@ -125,7 +125,7 @@ def forward(
                 store_sums(z, place, SIDE)
 
 
-@phase
+@phase_of_matrix_unit
 def input_gradient(
     inputs, outputs, w, w_start, w_gap, deltas, d_start, capacity, rows, gradient, g_start, operands
 ):  # fmt: skip
@@ -205,7 +205,7 @@ def step_squares(multiply, length):
         Of the operands on the left: ``OPERAND`` or ``PIECE``.
     """
 
-    @phase
+    @phase_of_matrix_unit
     def multiply_and_step(
         n_blocks, rule, first, last, momentum, shrink, earlier, samples, count,
         deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,
@@ -236,7 +236,7 @@ def step_squares(multiply, length):
 _step_squares = step_squares(add_product, OPERAND)
 
 
-@phase
+@phase_of_matrix_unit
 def weight_step(
     n_blocks, rule, first, last, momentum, shrink, a, a_start, a_earlier, capacity, earlier, samples, inputs,
     deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.compiler import kernel, phase_of_matrix_unit
 from fastmlp.kernels.machine import prefetch
 from fastmlp.kernels.matrix_unit import (
     COLUMN_ROWS,
@@ -58,7 +58,7 @@ def _prepared(inputs, b, half):
     return LENGTH + (2 * b + half) * inputs * HALF
 
 
-@phase
+@phase_of_matrix_unit
 def prepare(n_blocks, inputs, w, w_start, w_gap, operands):
     """Split all weights of the layer, for any number of calls of ``forward``.
 
@@ -78,7 +78,7 @@ def prepare(n_blocks, inputs, w, w_start, w_gap, operands):
                 split_column(operands, w, place, _prepared(inputs, b, half) + k * HALF)
 
 
-@phase
+@phase_of_matrix_unit
 def _pair_samples(x, n_features, order, position, samples, ahead, first, count, starts, operands):
     """Make operands for the left side: ``COLUMN_ROWS`` samples, ``count`` blocks of inputs from ``first`` on.
 
@@ -96,7 +96,7 @@ def _pair_samples(x, n_features, order, position, samples, ahead, first, count, 
             pair_bytes(x, np.int64(get(starts, row)) + start, there, operands, KEPT + 2 * k * PIECE + row * PAIRS)
 
 
-@phase
+@phase_of_matrix_unit
 def forward(
     n_blocks, x, n_features, order, position, samples, ahead, starts, inputs, w, w_start, w_gap, ready,
     z, z_start, z_gap, operands,
@@ -156,7 +156,7 @@ def forward(
                 store_column(z, place, SIDE)
 
 
-@phase
+@phase_of_matrix_unit
 def weight_step(
     n_blocks, rule, first, last, momentum, shrink, raw, raw_start, columns, earlier, samples, inputs,
     deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,
