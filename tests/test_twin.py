@@ -269,14 +269,15 @@ def test_the_background_is_skipped_at_every_density(options: dict[str, Any], den
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["bytes", "numbers"])
+@pytest.mark.parametrize("width", [20, 130])
 @pytest.mark.parametrize("options", [{}, {"l2": 0.01}, {"batch_size": 90}, {"batch_size": 90, "l2": 0.01}], ids=str)
-def test_a_background_and_statistics_per_feature(options: dict[str, Any], kind: str, dtype: str) -> None:
+def test_a_background_and_statistics_per_feature(options: dict[str, Any], width: int, kind: str, dtype: str) -> None:
     """Skipping is not for bytes only; negative values and a mean of each feature are part of it."""
     samples = pixels(100, 45) if kind == "bytes" else table(100, 45)
     X = np.where(np.random.default_rng(3).random(samples.X.shape) < 0.7, 0, samples.X)
     std = X.std(axis=0)
     samples = Samples(X, samples.y, X.mean(axis=0), std)
-    network = make_network(samples, 20, activation="tanh", dtype=dtype)
+    network = make_network(samples, width, activation="tanh", dtype=dtype)
     assert assert_same_as_twin(network, samples, **options).input_path == "background-skipping"
 
 
