@@ -7,7 +7,9 @@ they were written instead, and all is optimised once, when a kernel that Python 
 Numba also makes another copy for each number that is written where a function is called, as in ``f(0)``. One is enough
 here, since LLVM sees that number as well.
 
-Together they take 62 % of the time that compiling took on an AMD Zen 3, and a sixth of the instructions.
+With both, and without what only a matrix unit needs, compiling for a training takes half the time: 21 and 24 s instead
+of 42 and 49, in turn on an AMD Zen 3. As loops are unrolled once instead of at each level, there are a quarter fewer
+instructions; mini-batches take as long, within 2 %.
 """
 
 from __future__ import annotations
