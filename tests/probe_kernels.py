@@ -100,7 +100,7 @@ def reductions(a, b, bytes_, out, numbers, bits, masks):
 
 
 @entry_kernel
-def blocks_and_bits(a, b, out, words, masks):
+def blocks_and_bits(a, b, out, words, masks, wide_masks):
     """Tiles of two blocks of columns that are ``GAP`` apart, and the transposition of bits."""
     block = VECTORS * lanes_of(a)
     t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
@@ -110,6 +110,7 @@ def blocks_and_bits(a, b, out, words, masks):
     row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, 3, tile.load(a, START, STRIDE, 3, VECTORS))
     tile.store(out, 18 * block, 0, row)
     tile.transpose_bits(words, 3, masks, 5)
+    tile.transpose_bits(words, 3, wide_masks, 5)
 
 
 @entry_kernel

@@ -215,8 +215,8 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     a, b = operands(dtype)
     block = width(dtype)
     out = np.full(20 * block, -7.0, dtype)
-    masks = np.zeros(80, np.uint32)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), masks)
+    masks, wide_masks = np.zeros(80, np.uint32), np.zeros(80, np.uint64)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, np.zeros(40, np.uint64), masks, wide_masks)
     x, y = (np.concatenate([rows_of(array[GAP * i :], 3, block) for i in range(2)], axis=1) for array in (a, b))
     loaded, loaded_like, stepped = out[: 18 * block].reshape(3, 3, 2 * block)
     np.testing.assert_array_equal(loaded, x)
@@ -232,12 +232,13 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
-    masks = np.full(80, 7, np.uint32)
+    masks, wide_masks = np.full(80, 7, np.uint32), np.full(80, 7, np.uint64)
     out = np.zeros(20 * width("float32"), np.float32)
-    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks)
+    probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks, wide_masks)
     expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(64)]
-    assert masks[5:69].tolist() == expected
-    assert masks[:5].tolist() + masks[69:].tolist() == [7] * 16
+    for found in (masks, wide_masks):
+        assert found[5:69].tolist() == expected
+        assert found[:5].tolist() + found[69:].tolist() == [7] * 16
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])

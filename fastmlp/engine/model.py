@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp.kernels.activation import ACTIVATIONS
-from fastmlp.kernels.layout import OPTIONS, WORD, Layout, aligned_zeros, quad_distance
+from fastmlp.kernels.layout import OPTIONS, SINGLY, WORD, Layout, aligned_zeros, quad_distance
 from fastmlp.kernels.propagation import Data
 
 
@@ -69,6 +69,13 @@ class Model:
             "stretch": values.get("stretch", 1),
         }
         return np.array([tuple(values.get(name, 0) for name in OPTIONS.names or ())], OPTIONS)
+
+    def suited(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Samples as the kernels take them: as numbers of our dtype, if they are bytes with a factor for each feature.
+
+        See ``kernels.singles``. What is read from files has no such bytes.
+        """
+        return X.astype(self.dtype, copy=False) if SINGLY and self.sparse and self.std.ndim > 0 else X
 
     def data(
         self,

@@ -32,7 +32,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     return (
         aligned_zeros(layout.n_private, layout.dtype),
         aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
-        aligned_masks(layout.rows),
+        aligned_masks(layout.n_starts),
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
         aligned_masks(layout.n_quads),

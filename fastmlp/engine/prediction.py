@@ -89,6 +89,7 @@ class Predictor:
 
     def _calls(self, X: NDArray[Any], labels: NDArray[np.int32], out: NDArray[Any], threads: int) -> list[partial[Any]]:
         """The calls of ``predict_pieces`` for each thread."""
+        X = self.model.suited(X)
         rows = max(1, min(PREDICT_ROWS, len(X)))
         pieces = -(-len(X) // rows)
         layout = self._reserve(rows, threads)

@@ -7,10 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, dense, idle, optimizer, output, sparse, split, split_bytes, stretch, walks
+from fastmlp.kernels import (
+    background,
+    dense,
+    idle,
+    optimizer,
+    output,
+    singles,
+    sparse,
+    split,
+    split_bytes,
+    stretch,
+    walks,
+)
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.layout import SINGLY, TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.propagation import (
     activation_marks,
     activations,
@@ -30,6 +42,7 @@ from fastmlp.kernels.propagation import (
     scaled_of,
     scratch_start,
     skips_zeros,
+    starts_of,
 )
 from fastmlp.kernels.team import share
 from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, add_scaled, get, lanes_of, load, put, store, zeros
@@ -216,10 +229,18 @@ def catch_up(layers, options, memory):
     block = VECTORS * lanes_of(memory.own)
     gap = layer.inputs * block * block
     first, last = layer.first_block, layer.last_block
-    idle.catch_up(
-        memory.quads, memory.idle, memory.decay, last - first,
-        memory.parameters, memory.velocities, layer.weights + first * gap, gap,
-    )  # fmt: skip
+    if SINGLY:
+        for half in range(layer.first_half, layer.last_half):
+            begin, end = half_of_inputs(layer, half, block)
+            idle.catch_up_singly(
+                begin, end, memory.quads, memory.idle, memory.decay, last - first,
+                memory.parameters, memory.velocities, layer.weights + first * gap, gap,
+            )  # fmt: skip
+    else:
+        idle.catch_up(
+            memory.quads, memory.idle, memory.decay, last - first,
+            memory.parameters, memory.velocities, layer.weights + first * gap, gap,
+        )  # fmt: skip
 
 
 # What takes in its background.
@@ -301,6 +322,26 @@ def where_kept(layer, options, memory, piece):
 
 
 @kernel
+def _step_singly(layer, options, data, memory, piece, number, shrink, inputs, deltas, d_start):
+    """``_step_by`` with walks over single inputs: ``inputs``, and the samples of piece ``number``."""
+    block = VECTORS * lanes_of(memory.own)
+    weights, panel = layer.inputs * block * block, options.capacity * block
+    rule, first, last = rule_of_inputs(options), layer.first_block, layer.last_block
+    waits = options.idle != 0
+    skips = waits or sparse.leaves_empty(rule, piece.first, piece.last, shrink)
+    for half in range(layer.first_half, layer.last_half):
+        begin, end = half_of_inputs(layer, half, block)
+        singles.step(
+            last - first, rule, piece.first, piece.last, options.momentum, shrink, skips, waits,
+            data.x, options.n_features, data.factor, memory.starts, starts_of(options, number), begin, end, inputs,
+            deltas, d_start + first * panel, panel,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+        )  # fmt: skip
+        if options.idle:
+            idle.count_singly(begin, end, inputs, memory.idle)
+
+
+@kernel
 def _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_start):
     """The step of the owned weights of inputs with a background by one piece, a mini-batch or a stretch."""
     block = VECTORS * lanes_of(memory.own)
@@ -322,15 +363,22 @@ def _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_st
 
 
 @phase
-def step_inputs(layers, options, memory, piece, shrink):
+def step_inputs(layers, options, data, memory, piece, shrink):
     """The step of the owned weights of inputs with a background, also by the piece before if that has left its."""
     layer = layers[0]
     deltas, d_start = where_kept(layer, options, memory, piece)
+    quads = quads_of(memory, options, piece)
     if joined(options, piece):
-        _step_by(layer, options, memory, piece, shrink, 0, memory.quads, deltas, layer.deltas)
+        if SINGLY:
+            earlier = piece.number - 1
+            _step_singly(layer, options, data, memory, piece, earlier, shrink, memory.quads, deltas, layer.deltas)
+        else:
+            _step_by(layer, options, memory, piece, shrink, 0, memory.quads, deltas, layer.deltas)
         shrink = 0 * shrink  # only once
-    a_start, quads = scaled_of(layer, options, piece), quads_of(memory, options, piece)
-    _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_start)
+    if SINGLY:
+        _step_singly(layer, options, data, memory, piece, piece.number, shrink, quads, deltas, d_start)
+    else:
+        _step_by(layer, options, memory, piece, shrink, scaled_of(layer, options, piece), quads, deltas, d_start)
 
 
 @phase
@@ -363,7 +411,7 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
                     memory.operands,
                 )  # fmt: skip
         elif options.stretch == 1 and not (options.joins_pieces and piece.waits):
-            step_inputs(layers, options, memory, piece, shrink)
+            step_inputs(layers, options, data, memory, piece, shrink)
     elif not skips_zeros(layers, i, options, memory, piece):
         if on_matrix_unit(layer, memory, piece):
             begins, earlier, a_earlier = piece.first, np.int64(0), np.int64(0)

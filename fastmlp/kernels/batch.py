@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, stretch
+from fastmlp.kernels import background, stretch, walks
 from fastmlp.kernels.backpropagation import (
     backward_output,
     catch_up,
@@ -46,7 +46,7 @@ from fastmlp.kernels.backpropagation import (
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
-from fastmlp.kernels.layout import MICRO_BATCH, PANELS, WORD
+from fastmlp.kernels.layout import MICRO_BATCH, PANELS, SINGLY, WORD
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
 from fastmlp.kernels.propagation import (
@@ -93,6 +93,20 @@ def begin_inputs(layers, options, data, memory, piece):
         return
     forward_inputs(layers, options, data, memory, piece)
     block = VECTORS * lanes_of(memory.own)
+    quads = memory.quads
+    if SINGLY:
+        quads = memory.units  # free until weights of hidden layers step
+        inputs = layer.inputs * block
+        background.gather(
+            data.x, options.n_features, data.order, piece.start, piece.samples,
+            memory.raw, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
+        )  # fmt: skip
+        walks.list_inputs(
+            memory.raw, options.columns, piece.samples, 0, inputs, options.apart, quads, layer.words * WORD, 0, 0
+        )  # fmt: skip
+        background.scale_inputs(
+            memory.raw, options.columns, piece.samples, data.factor, data.scale, inputs, memory.own, 0
+        )  # fmt: skip
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
@@ -101,7 +115,7 @@ def begin_inputs(layers, options, data, memory, piece):
         last = begin + share(end - begin, layer.groups, layer.last_group)
         for k in range(b + 1 if first < last else 0):
             stretch.multiply_samples(
-                memory.own, 0, options.columns, first, last, k, memory.quads, layer.words * WORD,
+                memory.own, 0, options.columns, first, last, k, quads, layer.words * WORD,
                 memory.shared, layer.products + k * options.capacity * block,
             )  # fmt: skip
 
@@ -161,7 +175,7 @@ def step_together(options, memory, offset, count):
 
 
 @phase
-def gather_next(layers, options, data, memory, step, offset, last_step):
+def gather_next(layers, options, data, memory, number, step, offset, last_step):
     """Gather the inputs of the piece after the one at ``offset`` of a mini-batch; returns whether there is one."""
     begin, count = samples_of(step, options, data)
     offset += MICRO_BATCH
@@ -171,7 +185,7 @@ def gather_next(layers, options, data, memory, step, offset, last_step):
         begin, count = samples_of(step + 1, options, data)
         offset = 0
     samples = min(MICRO_BATCH, count - offset)
-    gather_inputs(layers, options, data, memory, begin + offset, samples, begin + offset + samples, 0)
+    gather_inputs(layers, options, data, memory, number, begin + offset, samples, begin + offset + samples, 0)
     return True
 
 
@@ -182,7 +196,7 @@ def settle(layers, options, data, memory, team):
         done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
         gather(layers, options, data, memory, done, False)
         forward_inputs(layers, options, data, memory, done)  # scales them
-        step_inputs(layers, options, memory, done, 0.0)
+        step_inputs(layers, options, data, memory, done, 0.0)
     if options.sparse:
         fold_background(layers, options, data, memory, False, 0)
         finish_fold(layers, options, memory, False, 0)
@@ -281,7 +295,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 if layers[0].halves > 1:
                     arrive(team.counters, team.thread, barriers)
                     # while others arrive: 3 % less time at 784-64-10 than at its turn
-                    gathered = gather_next(layers, options, data, memory, step, offset, last_step)
+                    gathered = gather_next(layers, options, data, memory, number, step, offset, last_step)
                     since = lap(times, team, GATHER, since)
                 since = meet(team, sharing_inputs, barriers, times, since)
             for i in range(len(layers) - 1):
@@ -327,7 +341,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if options.stretch > 1:
             pending = before + count if np.isfinite(total) else before
             if pending == whole.samples:
-                step_inputs(layers, options, memory, whole, 0.0)
+                step_inputs(layers, options, data, memory, whole, 0.0)
                 since = lap(times, team, BACKWARD, since)
                 pending = 0
         step += 1

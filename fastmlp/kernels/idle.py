@@ -6,8 +6,9 @@ aside, see ``background``), and momentum m alone moves them. After n such mini-b
     w <- w + d_n v,  d_n = m + m^2 + ... + m^n  (Nesterov: m^2 + ... + m^(n + 1)),    v <- m^n v
 
 is what n steps would have done. So weights and velocities are not touched; the mini-batches are counted, for quads of
-inputs, and the weights catch up when one of a quad is next seen, or all of them when the background is folded. That is
-the same gradient descent, with fewer roundings. A fifth of MNIST's quads are idle in a mini-batch of 32.
+inputs (for four neighbours in ``singles``), and the weights catch up when one of a quad is next seen, or all of them
+when the background is folded. That is the same gradient descent, with fewer roundings. A fifth of MNIST's quads are
+idle in a mini-batch of 32.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.singles import none_together
 from fastmlp.kernels.tile import VECTORS, add_scaled, get, lanes_of, load, put, store, zeros_like
 from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, walk_count
 
@@ -36,6 +38,13 @@ def count(quads, stride, idle):
     for k in range(empty_count(quads)):
         for i in pairs_of(get(quads, stride - 1 - k)):
             put(idle, i // PAIR, np.uint8(get(idle, i // PAIR) + 1))
+
+
+@phase
+def count_singly(first_input, last_input, walks, idle):
+    """``count`` for a range of inputs, even, with walks from ``singles.transpose``."""
+    for i in range(first_input, last_input, PAIR):
+        put(idle, i // PAIR, np.uint8(get(idle, i // PAIR) + none_together(walks, i)))
 
 
 @kernel
@@ -76,6 +85,17 @@ def catch_up(quads, idle, decay, blocks, w, v, w_start, w_gap):
             for pair in (i, j):
                 _catch_up_pair(waited, decay, blocks, w, v, w_start + pair * block, w_gap, True)
                 put(idle, pair // PAIR, np.uint8(0))
+
+
+@phase
+def catch_up_singly(first_input, last_input, walks, idle, decay, blocks, w, v, w_start, w_gap):
+    """``catch_up`` for a range of inputs, as in ``count_singly``."""
+    block = VECTORS * lanes_of(w)
+    for i in range(first_input, last_input, PAIR):
+        waited = np.int64(get(idle, i // PAIR))
+        if waited > 0 and not none_together(walks, i):
+            _catch_up_pair(waited, decay, blocks, w, v, w_start + i * block, w_gap, True)
+            put(idle, i // PAIR, np.uint8(0))
 
 
 @phase

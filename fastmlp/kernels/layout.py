@@ -50,6 +50,13 @@ CLASS_ROWS = 5
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
 
+# Whether the first layer walks over single inputs, see ``singles``. Measured on an AMD Zen 3 against quads of inputs,
+# batch 32: on two threads 784-64-10 trains 12 to 17 % faster, 784-128-10 15 %, 784-256-10 8 %, 784-512-10 4 %,
+# 784-64-64-10 10 %, 784-32-10 2 %; 784-64-10 at batch 512 12 %; with momentum 11 %; 784-64-10 is evaluated 25 % faster.
+# 784-16-10 trains 10 % slower, and so does 784-64-10 in mini-batches of 4. With registers of 64 bytes 64 units are half
+# as many accumulators, and wait for each other; with those of 16 it is not measured.
+SINGLY = REGISTER_BYTES == 32
+
 # With fewer blocks of inputs or outputs a layer's products are not left to the matrix unit. Measured on two threads of
 # an Intel Xeon, batch 64, against ``sparse``: two layers of 384 train 9 to 13 % faster with it, two of 256 as fast, two
 # of 128 7 % slower.
@@ -176,9 +183,14 @@ def quad_distance(n_features: int) -> int:
     return round_up(side, 2) if side > 2 and side * side == n_features else 2
 
 
+def is_narrow(sizes: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether no hidden layer is wider than where threads may share the inputs."""
+    return 0 < max(sizes[1:-1], default=0) <= SHARED_INPUTS_BLOCKS * block_width(dtype)
+
+
 def _middle(n_features: int) -> int:
-    """Where inputs are cut into halves: between two rows of an image; 0 if there are too few."""
-    strip = math.lcm(2 * quad_distance(n_features), ROWS)
+    """Where inputs are cut into halves: between two words or rows of an image; 0 if there are too few."""
+    strip = WORD if SINGLY else math.lcm(2 * quad_distance(n_features), ROWS)
     middle = (n_features // strip + 1) // 2 * strip
     return middle if COLUMNS <= middle <= n_features - COLUMNS else 0
 
@@ -266,7 +278,7 @@ class Layout:
         self.columns = next(columns for columns in (16, 32, 64) if columns >= capacity)
         self.layers = np.zeros(len(sizes) - 1, LAYER)
         self.layers["halves"] = 1
-        narrow = self._is_narrow()
+        narrow = is_narrow(sizes, dtype)
         self.shares_inputs = shares_inputs and narrow and self._is_shallow() and _middle(sizes[0]) > 0
         if self.shares_inputs:
             self.layers[0]["halves"], self.layers[0]["middle"] = 2, _middle(sizes[0])
@@ -282,10 +294,13 @@ class Layout:
         self.n_private = self.rows * ((1 + self.joins_pieces) * self.words * WORD + 2 * classes + 2) + scratch
         # of two pieces, if one waits for the other; whole masks are read
         self.n_raw = (1 + (training and self.uses_matrix_unit)) * self.words * WORD * self.columns + MARK
-        self.n_nonzero = -(-widest // WORD) * self.rows
+        if SINGLY and not stretches:  # nothing is gathered
+            self.n_raw = 0
+        self.n_nonzero = max(-(-widest // WORD), SINGLY * self.words) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
         self.n_quads = 4 * self.words * WORD + WALK_COUNTS
+        self.n_starts = (3 if SINGLY else 1) * self.rows  # see ``propagation.starts_of``
         self.n_units = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
@@ -337,10 +352,6 @@ class Layout:
         layer = self.layers[0]
         panel = flat[: int(layer["outputs"]) * int(layer["inputs"]) * self.block * self.block]
         return panel.reshape(int(layer["outputs"]), -1, self.block)[:, inputs]
-
-    def _is_narrow(self) -> bool:
-        """Whether no hidden layer is wider than where threads may share the inputs."""
-        return 0 < max(self.sizes[1:-1], default=0) <= SHARED_INPUTS_BLOCKS * self.block
 
     def _is_shallow(self) -> bool:
         """Whether the hidden layers have little to multiply between them."""

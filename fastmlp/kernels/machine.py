@@ -31,6 +31,20 @@ def emit_assembly(builder: ir.IRBuilder, result: ir.Type, text: str, constraint:
 
 
 @intrinsic
+def stay_behind(typing_context):
+    """Nothing, but LLVM leaves it, and so what is behind the same condition, where it is.
+
+    Instead of asking first it would do what is there for nothing, and ask for each register whether to take the result.
+    """
+
+    def emit(context, builder, signature, arguments):
+        emit_assembly(builder, ir.VoidType(), "", "")
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+@intrinsic
 def load_acquire(typing_context, array, offset):
     """Read ``array[offset]`` (int64); what its writer wrote before ``store_release`` is visible afterwards."""
 

@@ -13,6 +13,7 @@ itself: s = -learning_rate dL/dw, without the L2 penalty. The rules, with c = le
 from __future__ import annotations
 
 from fastmlp.kernels.compiler import kernel
+from fastmlp.kernels.machine import stay_behind
 from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load_like, store_blocks, zeros_like
 
 DIRECT, PLAIN, MOMENTUM, NESTEROV, GRADIENT = range(5)
@@ -42,6 +43,7 @@ def begin(rule, first, tile, w, sums, offset, gap, shrink):
     if rule == DIRECT:
         tile = load_like(tile, w, offset, VECTORS * lanes_of(w), gap)
         if shrink != 0:
+            stay_behind()
             tile = add_scaled(tile, -shrink, tile)
     elif not first:
         tile = load_like(tile, sums, offset, VECTORS * lanes_of(w), gap)

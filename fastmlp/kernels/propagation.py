@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.kernels import background, dense, optimizer, output, sparse, split, split_bytes, stretch, walks
+from fastmlp.kernels import background, dense, optimizer, output, singles, sparse, split, split_bytes, stretch, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, PANELS, WIDE, WORD
+from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, PANELS, SINGLY, WIDE, WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.team import share
 from fastmlp.kernels.tile import MARK, ROWS, VECTORS, get, lanes_of, put, store, zeros
@@ -48,10 +48,10 @@ class Memory(NamedTuple):
     exchange: NDArray[Any]  # what threads that share the inputs exchange; then all else but ``control`` is their own
     own: NDArray[Any]
     raw: NDArray[Any]  # as x; the own memory itself where that has the same dtype
-    starts: NDArray[Any]
+    starts: NDArray[Any]  # where samples begin, see ``starts_of``
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    quads: NDArray[Any]  # walks over four inputs, see ``walks``
+    quads: NDArray[Any]  # walks over four inputs, see ``walks``, or the samples of each, see ``singles``
     later_quads: NDArray[Any]  # those of a piece whose weights step with the piece before; none where none do
     units: NDArray[Any]  # walks over single units
     idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
@@ -147,16 +147,66 @@ def half_of_inputs(layer, half, block):
     return half * layer.middle, (layer.middle if half == 0 else layer.inputs * block)
 
 
+@kernel
+def words_of_half(layer, half, block):
+    """The first word of a half of the inputs, and the one after its last."""
+    first, last = half_of_inputs(layer, half, block)
+    return first // WORD, (last + WORD - 1) // WORD
+
+
+@kernel
+def starts_of(options, number):
+    """Where in ``Memory.starts`` it is noted where the samples of a piece begin, if walks are over single inputs.
+
+    Those of the next piece are gathered before the step, and with those of the one before it may step together.
+    """
+    return number % 3 * options.capacity
+
+
 @phase
-def gather_inputs(layers, options, data, memory, start, samples, ahead, raw_start):
-    """Gather some samples with a background as they are: the inputs of the halves that this thread owns."""
+def gather_inputs(layers, options, data, memory, number, start, samples, ahead, raw_start):
+    """Gather some samples with a background, those of piece ``number``: the inputs of the halves this thread owns.
+
+    As they are, or only which of their inputs are not zero.
+    """
     layer = layers[0]
+    block = VECTORS * lanes_of(memory.own)
     for half in range(layer.first_half, layer.last_half):
-        first, last = half_of_inputs(layer, half, VECTORS * lanes_of(memory.own))
-        background.gather(
-            data.x, options.n_features, data.order, start, samples,
-            memory.raw, raw_start, first, last, options.columns, memory.starts, ahead,
-        )  # fmt: skip
+        if SINGLY:
+            first, last = words_of_half(layer, half, block)
+            singles.mark(
+                data.x, options.n_features, data.order, start, samples, memory.starts, starts_of(options, number),
+                first, last, memory.nonzero, options.capacity, ahead,
+            )  # fmt: skip
+        else:
+            first, last = half_of_inputs(layer, half, block)
+            background.gather(
+                data.x, options.n_features, data.order, start, samples,
+                memory.raw, raw_start, first, last, options.columns, memory.starts, ahead,
+            )  # fmt: skip
+
+
+@phase
+def list_inputs(layer, options, memory, piece, training):
+    """List the walks over the inputs that are not zero in what is gathered."""
+    block = VECTORS * lanes_of(memory.own)
+    quads = quads_of(memory, options, piece)
+    if SINGLY:
+        for half in range(layer.first_half, layer.last_half):
+            first, last = words_of_half(layer, half, block)
+            singles.transpose(memory.nonzero, options.capacity, piece.samples, first, last, memory.marks, quads)
+    else:
+        count, empty = 0, 0
+        for half in range(layer.first_half, layer.last_half):
+            first, last = half_of_inputs(layer, half, block)
+            walks.begin_half(quads, half, count)
+            count, empty = walks.list_inputs(
+                memory.raw, options.columns, piece.samples, first, last, options.apart,
+                quads, layer.words * WORD, count, empty,
+            )  # fmt: skip
+        walks.begin_half(quads, layer.last_half, count)
+        if training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of_inputs(options)):
+            walks.list_pairs(memory.raw, options.columns, piece.samples, quads, layer.words * WORD)
 
 
 @phase
@@ -172,20 +222,11 @@ def gather(layers, options, data, memory, piece, gathered):
         on_unit = bytes_on_matrix_unit(layer, options, data, memory, piece)
         if not gathered and (training or not on_unit):
             raw_start = raw_of(layer, options, piece) if on_unit else 0
-            gather_inputs(layers, options, data, memory, piece.start, piece.samples, piece.ahead, raw_start)
-        if not on_unit:
-            quads = quads_of(memory, options, piece)
-            count, empty = 0, 0
-            for half in range(layer.first_half, layer.last_half):
-                first, last = half_of_inputs(layer, half, block)
-                walks.begin_half(quads, half, count)
-                count, empty = walks.list_inputs(
-                    memory.raw, options.columns, piece.samples, first, last, options.apart,
-                    quads, layer.words * WORD, count, empty,
-                )  # fmt: skip
-            walks.begin_half(quads, layer.last_half, count)
-            if training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of_inputs(options)):
-                walks.list_pairs(memory.raw, options.columns, piece.samples, quads, layer.words * WORD)
+            gather_inputs(
+                layers, options, data, memory, piece.number, piece.start, piece.samples, piece.ahead, raw_start
+            )  # fmt: skip
+        if not on_unit and (training or not SINGLY):
+            list_inputs(layer, options, memory, piece, training)
         start = projections_start(layers, options)
         for row in range(piece.rows):
             known = training and row < piece.samples
@@ -297,13 +338,21 @@ def forward_inputs(layers, options, data, memory, piece):
         )  # fmt: skip
         return
     for half in range(layer.first_half, layer.last_half):
-        first_walk, last_walk = walks.walks_of_half(quads, half)
-        sparse.forward_inputs(
-            last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
-            piece.samples, piece.rows, quads, layer.words * WORD, first_walk, last_walk,
-            memory.parameters, layer.weights + first * weights, weights,
-            sums, start + half * gap + first * panel, panel,
-        )  # fmt: skip
+        target = start + half * gap + first * panel
+        if SINGLY:
+            first_word, last_word = words_of_half(layer, half, block)
+            singles.forward(
+                last - first, data.x, data.factor, memory.starts, starts_of(options, piece.number),
+                first_word, last_word, memory.nonzero, options.capacity, piece.rows,
+                memory.parameters, layer.weights + first * weights, weights, sums, target, panel,
+            )  # fmt: skip
+        else:
+            first_walk, last_walk = walks.walks_of_half(quads, half)
+            sparse.forward_inputs(
+                last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,
+                piece.samples, piece.rows, quads, layer.words * WORD, first_walk, last_walk,
+                memory.parameters, layer.weights + first * weights, weights, sums, target, panel,
+            )  # fmt: skip
 
 
 @phase

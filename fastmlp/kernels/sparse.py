@@ -1,8 +1,9 @@
 """Products of a layer whose inputs are zero in many places: they walk over the ones that are not.
 
-Inputs that are skipped are the background of the input layer (see ``background``) and, in wide hidden layers, units
-that a ReLU has switched off: after an epoch on MNIST a sample activates a third of 512. Zeros that are multiplied
-anyway change nothing, so skipping more or fewer of them gives the same bits, and those of the products in ``dense``.
+Inputs that are skipped are the background of the input layer (see ``background``; where registers are of 32 bytes, see
+``singles``) and, in wide hidden layers, units that a ReLU has switched off: after an epoch on MNIST a sample activates
+a third of 512. Zeros that are multiplied anyway change nothing, so skipping more or fewer of them gives the same bits,
+and those of the products in ``dense``.
 
 There are two ways to walk: from input to input of a few samples, whose outputs are in registers (``forward``), or from
 sample to sample of a few inputs, whose weights are (``forward_inputs``, ``step_inputs``, ``step_units``). Tiles of few
@@ -228,10 +229,15 @@ def forward_inputs(
 
 
 @kernel
+def leaves_empty(rule, first, last, shrink):
+    """Whether the weights of inputs without samples (or their sums) stay as they are."""
+    return (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
+
+
+@kernel
 def steps_of_empty(rule, first, last, shrink, walks):
     """Of how many inputs without samples the weights (or their sums) have to be looked at: all or none."""
-    nothing = (rule == optimizer.DIRECT and shrink == 0) or (rule != optimizer.DIRECT and not first and not last)
-    return 0 if nothing else empty_count(walks)
+    return 0 if leaves_empty(rule, first, last, shrink) else empty_count(walks)
 
 
 @kernel

@@ -305,6 +305,37 @@ def add_scaled(typing_context, tile, factor, other):
 
 
 @intrinsic
+def multiply_add_sample(typing_context, tile, x, start, i, factor, b, b_offset, b_gap):
+    """``multiply_add_blocks`` with neighbouring inputs of a sample as they lie in memory, from input ``i`` on.
+
+    ``tile[r, :] += a * b[b_offset:]``, where ``a`` is ``x[start + i + r]`` if these are bytes, or that times
+    ``factor[i + r]``.
+    """
+
+    def emit(context, builder, signature, arguments):
+        value, _, start, i, _, _, b_start, gap = arguments
+        first = element_pointer(context, builder, b, arguments[5], b_start)
+        pointers = _row_pointers(builder, first, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
+        row = [vector.load(builder, p, tile.lanes) for p in pointers]
+        registers = _registers(builder, tile, value)
+        for r in range(tile.rows):
+            number = builder.load(element_pointer(context, builder, x, arguments[1], builder.add(start, i)))
+            if x.dtype == types.uint8:
+                number = builder.sitofp(builder.zext(number, ir.IntType(32)), tile.lanes.scalar)
+            else:
+                number = builder.fmul(number, builder.load(element_pointer(context, builder, factor, arguments[4], i)))
+            scalar = vector.broadcast(builder, number, tile.lanes)
+            for v, other in enumerate(row):
+                registers[r * tile.vectors + v] = scalar.multiply_add(other, registers[r * tile.vectors + v])
+            i = builder.add(i, integer_constant(1))
+        return _assemble(builder, registers)
+
+    if x.dtype not in (types.uint8, tile.dtype):
+        return None
+    return tile(tile, x, types.int64, types.int64, factor, b, types.int64, types.int64), emit
+
+
+@intrinsic
 def sum_rows(typing_context, tile):
     """The rows of a tile added from first to last: a tile of one row."""
     row = Tile(tile.dtype, 1, tile.vectors)
@@ -492,30 +523,60 @@ def clear_marks(typing_context, like, masks, word, bit):
     return types.void(like, masks, types.int64, types.int64), emit
 
 
+def _shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
+def _merge(builder: ir.IRBuilder, vectors: list[ir.Value], halves: int) -> list[ir.Value]:
+    """Merge the first half of some vectors with the second like two halves of a pack of cards.
+
+    That takes the highest bit of the number of a vector to the end of an element's place in it; done for all bits of
+    the rows of a matrix, they are behind those of the columns. Each of one or two halves of ``COLUMNS`` elements is
+    merged on its own.
+    """
+    width, middle = COLUMNS * halves, len(vectors) // 2
+    merges = [
+        [
+            half * COLUMNS + part * COLUMNS // 2 + k // 2 + k % 2 * width
+            for half in range(halves)
+            for k in range(COLUMNS)
+        ]
+        for part in range(2)
+    ]
+    return [_shuffle(builder, vectors[k], vectors[k + middle], merge) for k in range(middle) for merge in merges]
+
+
 @intrinsic
 def transpose_bits(typing_context, words, offset, out, out_offset):
-    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32."""
-    if (words.dtype, out.dtype) != (types.uint64, types.uint32):
+    """Bit ``r`` of ``out[out_offset + i]`` is bit ``i`` of ``words[offset + r]``: 32 uint64 become 64 uint32 or uint64.
+
+    The bytes first: two rows are side by side in each half of a vector of 32 bytes, the second half is of the rows from
+    16 on. Each merge takes the highest bit of the row to the end of the place of a byte (see ``transpose_rows``), until
+    that of the column is which vector it is in.
+    """
+    if words.dtype != types.uint64 or out.dtype not in (types.uint32, types.uint64):
         return None
 
     def emit(context, builder, signature, arguments):
-        whole, half = (ir.VectorType(ir.IntType(bits), 32) for bits in (64, 32))
-        bytes_of_half, column = ir.VectorType(ir.IntType(8), 128), ir.VectorType(ir.IntType(8), 32)
-        pointer = builder.bitcast(element_pointer(context, builder, words, *arguments[:2]), whole.as_pointer())
-        loaded = builder.load(pointer, align=8)
+        column, pair = ir.VectorType(ir.IntType(8), 32), ir.VectorType(ir.IntType(8), 16)
+        start = element_pointer(context, builder, words, *arguments[:2])
+
+        def load_pair(r: int) -> ir.Value:
+            pointer = builder.gep(start, [integer_constant(r)])
+            return builder.load(builder.bitcast(pointer, pair.as_pointer()), align=8)
+
+        vectors = [_shuffle(builder, load_pair(r), load_pair(r + 16), list(range(32))) for r in range(0, 16, 2)]
+        for _ in range(4):
+            vectors = _merge(builder, vectors, 2)
         target = element_pointer(context, builder, out, *arguments[2:])
-        zero = ir.Constant(column, [0] * 32)
-        for start in (0, 32):
-            shifted = builder.lshr(loaded, ir.Constant(whole, [start] * 32))
-            numbers = builder.bitcast(builder.trunc(shifted, half), bytes_of_half)
-            for byte in range(4):
-                order = ir.Constant(half, [4 * r + byte for r in range(32)])
-                values = builder.shuffle_vector(numbers, ir.Constant(bytes_of_half, ir.Undefined), order)
-                for bit in range(7, -1, -1):
-                    # the sign bits are one instruction on x86
-                    flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
-                    builder.store(flags, builder.gep(target, [integer_constant(start + 8 * byte + bit)]))
-                    values = builder.add(values, values)
+        zero = ir.Constant(column, None)
+        for byte, values in enumerate(vectors):
+            for bit in range(7, -1, -1):
+                # the sign bits are one instruction on x86
+                flags = builder.bitcast(builder.icmp_signed("<", values, zero), ir.IntType(32))
+                place = builder.gep(target, [integer_constant(8 * byte + bit)])
+                builder.store(builder.zext(flags, place.type.pointee) if out.dtype == types.uint64 else flags, place)
+                values = builder.add(values, values)
         return context.get_dummy_value()
 
     return types.void(words, types.int64, out, types.int64), emit
@@ -545,30 +606,16 @@ def transpose_rows(typing_context, x, starts, row, column, out, out_offset, gap,
             pointer = element_pointer(context, builder, x, arguments[0], builder.add(begin, start))
             return builder.load(builder.bitcast(pointer, half.as_pointer()), align=x.dtype.bitwidth // 8)
 
-        def shuffle(a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
-            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
-
         vectors = [load_row(r) for r in range(height)]
         if halves == 2:
             everything = list(range(2 * COLUMNS))
-            vectors = [shuffle(a, load_row(r + height), everything) for r, a in enumerate(vectors)]
-        width, middle = COLUMNS * halves, height // 2
-        # Merging the first half of the rows with the second like two halves of a pack of cards takes the highest bit of
-        # the row to the end of an element's place; done for all bits of the row, they are behind those of the column.
-        merges = [
-            [
-                half * COLUMNS + part * COLUMNS // 2 + k // 2 + k % 2 * width
-                for half in range(halves)
-                for k in range(COLUMNS)
-            ]
-            for part in range(2)
-        ]
+            vectors = [_shuffle(builder, a, load_row(r + height), everything) for r, a in enumerate(vectors)]
         for _ in range(height.bit_length() - 1):
-            vectors = [shuffle(vectors[k], vectors[k + middle], merge) for k in range(middle) for merge in merges]
-        parts = width // count  # a vector has so many columns
+            vectors = _merge(builder, vectors, halves)
+        parts = COLUMNS * halves // count  # a vector has so many columns
         for k, merged in enumerate(vectors):
             for part in range(parts):
-                column = shuffle(merged, merged, list(range(part * count, (part + 1) * count)))
+                column = _shuffle(builder, merged, merged, list(range(part * count, (part + 1) * count)))
                 place = builder.add(target, builder.mul(step, integer_constant(k * parts + part)))
                 pointer = builder.bitcast(
                     element_pointer(context, builder, out, arguments[4], place), column.type.as_pointer()
