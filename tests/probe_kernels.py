@@ -114,6 +114,14 @@ def blocks_and_bits(a, b, out, words, masks, wide_masks):
 
 
 @entry_kernel
+def samples(a, b, x, out):
+    """Three neighbouring inputs of a sample, times two blocks of columns that are ``GAP`` apart."""
+    block = VECTORS * lanes_of(a)
+    t = tile.multiply_add_sample(tile.load_blocks(a, START, STRIDE, GAP, 3, 2), x, 7, 4, a, b, 11, GAP)
+    tile.store_blocks(out, 0, 2 * block, block, t)
+
+
+@entry_kernel
 def transpositions(x, starts, few, many, gap, bits):
     """Numbers of any type: 8 and 32 rows transposed, and which are not zero."""
     tile.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)

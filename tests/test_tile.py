@@ -229,6 +229,23 @@ def test_tiles_of_several_blocks(dtype: str) -> None:
     assert (out[19 * block :] == -7).all()
 
 
+@pytest.mark.parametrize("kind", ["bytes", "numbers"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_of_a_sample_as_they_lie_in_memory(dtype: str, kind: str) -> None:
+    """Bytes wait for their factor, numbers do not."""
+    a, b = operands(dtype)
+    block = width(dtype)
+    numbers = np.random.default_rng(5).integers(0, 256, 20)
+    x = numbers.astype(np.uint8 if kind == "bytes" else dtype)
+    out = np.zeros(6 * block, dtype)
+    probe_kernels.run(probe_kernels.samples, a, b, x, out)
+    before = np.concatenate([rows_of(a[GAP * i :], 3, block) for i in range(2)], axis=1)
+    row = np.concatenate([b[11 + GAP * i :][:block] for i in range(2)])
+    values = numbers[11:14] * (np.float64(1) if kind == "bytes" else np.float64(a[4:7]))
+    rounding = float(np.finfo(a.dtype).eps) * 2000
+    np.testing.assert_allclose(out.reshape(3, 2 * block), before + np.outer(values, row), rtol=0, atol=rounding)
+
+
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fastmlp.baseline import Baseline, train_baseline
 from fastmlp.history import History
-from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD
+from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, block_width
 from fastmlp.kernels.tile import COLUMNS
 from fastmlp.network import Network
 from fastmlp.training import train
@@ -164,6 +164,8 @@ def test_weights_that_wait_under_momentum(batch_size: int, nesterov: bool, threa
         (32, (17,)),
         (37, (17,)),
         (49, (32,)),
+        (81, (17,)),
+        (99, (1,)),
         (100, (1,)),
         (100, (32,)),
         (300, (17,)),
@@ -180,7 +182,8 @@ def test_threads_that_share_the_inputs(
     network = make_network(samples, *hidden, activation="tanh", dtype=dtype)
     history = assert_same_as_twin(network, samples, threads=2, learning_rate=0.02, **options)
     halves = n_features >= WORD + COLUMNS or not SINGLY
-    assert history.threads == 2 or not halves
+    blocks = -(-hidden[0] // block_width(np.dtype(dtype)))
+    assert history.threads == (2 if halves else min(blocks, 2))
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -30,12 +30,12 @@ from fastmlp.kernels.propagation import (
     deltas_of,
     earlier_activations,
     half_of_inputs,
+    input_walks_of,
     joined,
     logits_start,
     on_matrix_unit,
     probabilities,
     projections_start,
-    quads_of,
     raw_of,
     rectified,
     rule_of_inputs,
@@ -233,12 +233,12 @@ def catch_up(layers, options, memory):
         for half in range(layer.first_half, layer.last_half):
             begin, end = half_of_inputs(layer, half, block)
             idle.catch_up_singly(
-                begin, end, memory.quads, memory.idle, memory.decay, last - first,
+                begin, end, memory.input_walks, memory.idle, memory.decay, last - first,
                 memory.parameters, memory.velocities, layer.weights + first * gap, gap,
             )  # fmt: skip
     else:
         idle.catch_up(
-            memory.quads, memory.idle, memory.decay, last - first,
+            memory.input_walks, memory.idle, memory.decay, last - first,
             memory.parameters, memory.velocities, layer.weights + first * gap, gap,
         )  # fmt: skip
 
@@ -322,8 +322,8 @@ def where_kept(layer, options, memory, piece):
 
 
 @kernel
-def _step_singly(layer, options, data, memory, piece, number, shrink, inputs, deltas, d_start):
-    """``_step_by`` with walks over single inputs: ``inputs``, and the samples of piece ``number``."""
+def _step_singly(layer, options, data, memory, piece, number, shrink, input_walks, deltas, d_start):
+    """``_step_by`` with walks over single inputs: those of piece ``number``, and its samples."""
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
     rule, first, last = rule_of_inputs(options), layer.first_block, layer.last_block
@@ -333,12 +333,12 @@ def _step_singly(layer, options, data, memory, piece, number, shrink, inputs, de
         begin, end = half_of_inputs(layer, half, block)
         singles.step(
             last - first, rule, piece.first, piece.last, options.momentum, shrink, skips, waits,
-            data.x, options.n_features, data.factor, memory.starts, starts_of(options, number), begin, end, inputs,
+            data.x, options.n_features, data.factor, memory.starts, starts_of(options, number), begin, end, input_walks,
             deltas, d_start + first * panel, panel,
             memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
         )  # fmt: skip
         if options.idle:
-            idle.count_singly(begin, end, inputs, memory.idle)
+            idle.count_singly(begin, end, input_walks, memory.idle)
 
 
 @kernel
@@ -367,13 +367,13 @@ def step_inputs(layers, options, data, memory, piece, shrink):
     """The step of the owned weights of inputs with a background, also by the piece before if that has left its."""
     layer = layers[0]
     deltas, d_start = where_kept(layer, options, memory, piece)
-    quads = quads_of(memory, options, piece)
+    quads = input_walks_of(memory, options, piece)
     if joined(options, piece):
         if SINGLY:
             earlier = piece.number - 1
-            _step_singly(layer, options, data, memory, piece, earlier, shrink, memory.quads, deltas, layer.deltas)
+            _step_singly(layer, options, data, memory, piece, earlier, shrink, memory.input_walks, deltas, layer.deltas)
         else:
-            _step_by(layer, options, memory, piece, shrink, 0, memory.quads, deltas, layer.deltas)
+            _step_by(layer, options, memory, piece, shrink, 0, memory.input_walks, deltas, layer.deltas)
         shrink = 0 * shrink  # only once
     if SINGLY:
         _step_singly(layer, options, data, memory, piece, piece.number, shrink, quads, deltas, d_start)

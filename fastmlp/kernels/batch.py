@@ -93,8 +93,8 @@ def begin_inputs(layers, options, data, memory, piece):
         return
     forward_inputs(layers, options, data, memory, piece)
     block = VECTORS * lanes_of(memory.own)
-    quads = memory.quads
-    if SINGLY:
+    quads = memory.input_walks
+    if SINGLY:  # samples are multiplied with each other by quads of scaled inputs also there
         quads = memory.units  # free until weights of hidden layers step
         inputs = layer.inputs * block
         background.gather(
@@ -110,7 +110,7 @@ def begin_inputs(layers, options, data, memory, piece):
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
-        # only who owns weights of the inputs has scaled them in ``forward_inputs``
+        # where ``forward_inputs`` scales them, only who owns weights of the inputs has done so
         first = begin + share(end - begin, layer.groups, layer.first_group)
         last = begin + share(end - begin, layer.groups, layer.last_group)
         for k in range(b + 1 if first < last else 0):
@@ -195,7 +195,8 @@ def settle(layers, options, data, memory, team):
     if get(team.control, PENDING) > 0:
         done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
         gather(layers, options, data, memory, done, False)
-        forward_inputs(layers, options, data, memory, done)  # scales them
+        if not SINGLY:
+            forward_inputs(layers, options, data, memory, done)  # scales what the weights step by
         step_inputs(layers, options, data, memory, done, 0.0)
     if options.sparse:
         fold_background(layers, options, data, memory, False, 0)

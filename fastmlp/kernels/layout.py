@@ -248,11 +248,12 @@ class Layout:
         Whether some products are left to the matrix unit, see ``split``.
     joins_pieces : bool
         Whether they do; on a matrix unit all weights step by two pieces.
-    n_parameters, n_kept, n_shared, n_exchanged, n_private, n_raw, n_masks, n_nonzero, n_marks, n_quads, n_units : int
+    n_parameters, n_kept, n_shared, n_exchanged, n_masks : int
         Lengths of the flat arrays: parameters, deltas kept, memory shared by the threads, what they exchange if they
-        share the inputs, own memory of each thread, samples as they are, shared masks of activations (uint64), and each
-        thread's masks of its samples (uint64) and of their transposition (uint32), and lists of walks over quads of
-        inputs and over single units (uint64).
+        share the inputs, and shared masks of activations (uint64).
+    n_private, n_raw, n_starts, n_nonzero, n_marks, n_input_walks, n_units : int
+        Those of each thread: own memory, samples as they are, where they begin (uint64), masks of them (uint64) and of
+        their transposition (uint32), and lists of walks over inputs and over single units (uint64).
     useful_threads : int
         More threads than this would own nothing.
     """
@@ -299,7 +300,7 @@ class Layout:
         self.n_nonzero = max(-(-widest // WORD), SINGLY * self.words) * self.rows
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
-        self.n_quads = 4 * self.words * WORD + WALK_COUNTS
+        self.n_input_walks = 4 * self.words * WORD + WALK_COUNTS
         self.n_starts = (3 if SINGLY else 1) * self.rows  # see ``propagation.starts_of``
         self.n_units = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0

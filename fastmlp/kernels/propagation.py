@@ -51,8 +51,8 @@ class Memory(NamedTuple):
     starts: NDArray[Any]  # where samples begin, see ``starts_of``
     nonzero: NDArray[Any]
     marks: NDArray[Any]
-    quads: NDArray[Any]  # walks over four inputs, see ``walks``, or the samples of each, see ``singles``
-    later_quads: NDArray[Any]  # those of a piece whose weights step with the piece before; none where none do
+    input_walks: NDArray[Any]  # over four inputs, see ``walks``, or the samples of each, see ``singles``
+    later_input_walks: NDArray[Any]  # those of a piece whose weights step with the piece before; none where none do
     units: NDArray[Any]  # walks over single units
     idle: NDArray[Any]  # uint8: how long weights have waited, see ``idle``; part of the state
     operands: NDArray[Any]  # see ``split``; none where no products are left to the matrix unit
@@ -130,9 +130,9 @@ def scaled_of(layer, options, piece):
 
 
 @kernel
-def quads_of(memory, options, piece):
+def input_walks_of(memory, options, piece):
     """The walks over the inputs of this piece."""
-    return memory.later_quads if joined(options, piece) else memory.quads
+    return memory.later_input_walks if joined(options, piece) else memory.input_walks
 
 
 @kernel
@@ -190,7 +190,7 @@ def gather_inputs(layers, options, data, memory, number, start, samples, ahead, 
 def list_inputs(layer, options, memory, piece, training):
     """List the walks over the inputs that are not zero in what is gathered."""
     block = VECTORS * lanes_of(memory.own)
-    quads = quads_of(memory, options, piece)
+    quads = input_walks_of(memory, options, piece)
     if SINGLY:
         for half in range(layer.first_half, layer.last_half):
             first, last = words_of_half(layer, half, block)
@@ -323,10 +323,6 @@ def forward_inputs(layers, options, data, memory, piece):
     weights = layer.inputs * block * block
     panel = options.capacity * block
     first, last = layer.first_block, layer.last_block
-    # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
-    keep = np.int64(len(data.projections) > 0 or last - first > 2)
-    a_start = scaled_of(layer, options, piece) if keep != 0 else scratch_start(layers, options)
-    quads = quads_of(memory, options, piece)
     sums, start, gap = where_summed(layer, options, memory, piece)
     if bytes_on_matrix_unit(layer, options, data, memory, piece):
         predicts = len(data.projections) == 0  # else the next samples are asked for in ``gather_inputs``
@@ -347,6 +343,10 @@ def forward_inputs(layers, options, data, memory, piece):
                 memory.parameters, layer.weights + first * weights, weights, sums, target, panel,
             )  # fmt: skip
         else:
+            # for a weight step, or for further blocks: scaled anew for each two, 784-512-10 is evaluated 8 % slower
+            keep = np.int64(len(data.projections) > 0 or last - first > 2)
+            a_start = scaled_of(layer, options, piece) if keep != 0 else scratch_start(layers, options)
+            quads = input_walks_of(memory, options, piece)
             first_walk, last_walk = walks.walks_of_half(quads, half)
             sparse.forward_inputs(
                 last - first, memory.raw, data.factor, data.scale, memory.own, a_start, options.columns, keep,

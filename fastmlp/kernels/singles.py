@@ -220,7 +220,7 @@ def _step(group, blocks):
     return step_samples
 
 
-_step_one, _step_two, _step_four, _step_last = _step(4, 1), _step(2, 2), _step(1, 4), _step(1, 1)
+_step_one, _step_two, _step_four, _step_last = _step(TOGETHER, 1), _step(2, 2), _step(1, 4), _step(1, 1)
 
 
 @phase
