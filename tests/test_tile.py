@@ -249,13 +249,14 @@ def test_inputs_of_a_sample_as_they_lie_in_memory(dtype: str, kind: str) -> None
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
-    masks, wide_masks = np.full(80, 7, np.uint32), np.full(80, 7, np.uint64)
+    before = 7 << 32 | 7
+    masks, wide_masks = np.full(80, 7, np.uint32), np.full(80, before, np.uint64)
     out = np.zeros(20 * width("float32"), np.float32)
     probe_kernels.run(probe_kernels.blocks_and_bits, a, b, out, words, masks, wide_masks)
     expected = [sum((int(words[3 + r]) >> i & 1) << r for r in range(32)) for i in range(64)]
-    for found in (masks, wide_masks):
+    for found, untouched in ((masks, 7), (wide_masks, before)):
         assert found[5:69].tolist() == expected
-        assert found[:5].tolist() + found[69:].tolist() == [7] * 16
+        assert found[:5].tolist() + found[69:].tolist() == [untouched] * 16
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])
