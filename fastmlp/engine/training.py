@@ -33,8 +33,9 @@ _SMALL_BATCH = 12
 _STRETCH_ROWS = 32
 
 # Where threads could share the inputs if there were no stretches, and these are walked over singly (see
-# ``kernels.singles``). Measured on an AMD Zen 3, with two threads and one: 784-64-10 trains 10 % faster and 4 % slower
-# without stretches at batch 8, 18 and 6 % faster at 12, but half as fast at 1.
+# ``kernels.singles``). Measured on an AMD Zen 3, without stretches against with them: on two threads 784-64-10 trains
+# 1.2 times as fast at batch 8, 1.4 times at 12, 1.1 times at 6 and 0.6 times at 1; on one thread 0.93 times at 8 and
+# 1.09 times at 12.
 _SMALL_BATCH_SHARING = 6
 
 
