@@ -122,13 +122,20 @@ _REST_SECONDS = 1.0
 class _Helper:
     """A thread that makes a call, and then rests until it is asked for another.
 
+    Parameters
+    ----------
+    resting : list
+        Where it is to be found while it rests.
+    call : callable
+
     Raises
     ------
     RuntimeError
         If the system gives us no thread.
     """
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, resting: list[_Helper], call: Callable[[], None]) -> None:
+        self._resting = resting
         self._call: Callable[[], None] | None = call
         self._asked = threading.Lock()
         self._asked.acquire()
@@ -137,7 +144,7 @@ class _Helper:
         _thread.start_new_thread(self._run, ())
 
     def ask(self, call: Callable[[], None]) -> None:
-        """Make this call; only for who has taken the helper out of ``_resting``."""
+        """Make this call; only for who has taken the helper out of the list."""
         self._call = call
         self._asked.release()
 
@@ -146,10 +153,10 @@ class _Helper:
         while self._call is not None:
             self._call()
             self._call = None  # what it refers to may be large
-            _resting.append(self)
+            self._resting.append(self)
             if not self._asked.acquire(timeout=_REST_SECONDS):
                 try:
-                    _resting.remove(self)
+                    self._resting.remove(self)
                 except ValueError:  # somebody has taken it just now
                     self._asked.acquire()
 
@@ -195,7 +202,7 @@ def run_apart(calls: Sequence[Callable[[], object]], stop: Callable[[], None]) -
                 helper = _resting.pop()
             except IndexError:
                 try:
-                    _Helper(partial(run, call, done))
+                    _Helper(_resting, partial(run, call, done))
                 except RuntimeError:
                     break
             else:

@@ -874,7 +874,10 @@ def test_predictions_use_their_threads_again(monkeypatch: pytest.MonkeyPatch) ->
         workers.run_apart([lambda: all(event.wait(60) for event in finished), *calls], lambda: None)
 
     resting: list[Any] = []
+    late = threading.Event()
+    workers.run_apart([lambda: True, partial(late.wait, 60)], lambda: None)
     monkeypatch.setattr(workers, "_resting", resting)
+    late.set()  # whoever has been busy before rests elsewhere
     monkeypatch.setattr(_thread, "start_new_thread", count)
     threads: list[int] = []
     sent: list[int] = []
