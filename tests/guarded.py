@@ -23,7 +23,7 @@ import numpy as np
 from fastmlp.engine import prediction
 from fastmlp.kernels.compiler import EntryKernel
 from fastmlp.kernels.peak import CHAINS, multiply_add_chains
-from fastmlp.kernels.propagation import Memory
+from fastmlp.kernels.piece import Memory
 from fastmlp.kernels.tile import VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 from fastmlp.network import Network

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastmlp.kernels.activation import ACTIVATIONS
 from fastmlp.kernels.layout import OPTIONS, SINGLY, WORD, Layout, aligned_zeros, quad_distance
-from fastmlp.kernels.propagation import Data
+from fastmlp.kernels.piece import Data
 
 
 @dataclass(frozen=True, eq=False)

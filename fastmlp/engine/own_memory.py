@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastmlp.kernels import split
 from fastmlp.kernels.layout import WORD, Layout, aligned_zeros
 from fastmlp.kernels.matrix_unit import OPERAND
-from fastmlp.kernels.propagation import Data, Memory
+from fastmlp.kernels.piece import Data, Memory
 from fastmlp.kernels.walks import PAIR
 
 

@@ -14,7 +14,7 @@ from fastmlp.engine.model import Model, read_only
 from fastmlp.engine.own_memory import aligned_masks, fit, own_memory
 from fastmlp.kernels import bulk
 from fastmlp.kernels.layout import Layout, aligned_zeros
-from fastmlp.kernels.propagation import Data, Memory, Team
+from fastmlp.kernels.piece import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 from fastmlp.workers import run_apart
 

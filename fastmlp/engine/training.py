@@ -15,7 +15,7 @@ from fastmlp.engine.own_memory import aligned_masks, fit, own_memory
 from fastmlp.kernels import batch, optimizer, shuffle
 from fastmlp.kernels.idle import LONGEST
 from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, Layout, aligned_zeros, is_narrow, round_up
-from fastmlp.kernels.propagation import Data, Memory, Team
+from fastmlp.kernels.piece import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
 from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.walks import PAIR

@@ -7,45 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import (
-    background,
-    dense,
-    idle,
-    optimizer,
-    output,
-    singles,
-    sparse,
-    split,
-    split_bytes,
-    stretch,
-    walks,
-)
+from fastmlp.kernels import dense, input_step, optimizer, output, sparse, split, walks
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import SINGLY, TRANSPOSED_BLOCKS, WORD
-from fastmlp.kernels.propagation import (
-    activation_marks,
-    activations,
-    bytes_on_matrix_unit,
-    deltas_of,
-    earlier_activations,
-    half_of_inputs,
-    input_walks_of,
-    joined,
-    logits_start,
-    on_matrix_unit,
-    probabilities,
-    projections_start,
-    raw_of,
-    rectified,
-    rule_of_inputs,
-    scaled_of,
-    scratch_start,
-    skips_zeros,
-    starts_of,
-)
+from fastmlp.kernels.input_layer import inputs_of_half
+from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.piece import activations, deltas_of, earlier_activations, logits_start, scratch_start
+from fastmlp.kernels.propagation import activation_marks, on_matrix_unit, probabilities, rectified, skips_zeros
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, add_scaled, get, lanes_of, load, put, store, zeros
+from fastmlp.kernels.tile import MARK, ROWS, VECTORS, add, get, lanes_of, load, put, store, zeros
 
 
 @phase
@@ -208,177 +178,7 @@ def step_biases(layers, i, options, memory, piece, shrink, first, last):
             layer.bias + b * block, options.momentum, 0.0,
         )  # fmt: skip
         if i == 0 and options.sparse:
-            start = projections_start(layers, options) + piece.row
-            projected = background.project_deltas(memory.own, start, memory.shared, d_start, piece.rows)
-            projected = add_scaled(projected, options.background_square, total)
-            q_start = layer.background + b * block
-            optimizer.step_row(
-                options.rule, piece.first, piece.last, projected, memory.parameters, memory.velocities, memory.sums,
-                q_start, options.momentum, shrink,
-            )  # fmt: skip
-            optimizer.step_row(
-                options.rule, piece.first, piece.last, total, memory.parameters, memory.velocities, memory.sums,
-                q_start + layer.outputs * block, options.momentum, shrink,
-            )  # fmt: skip
-
-
-@phase
-def catch_up(layers, options, memory):
-    """Let the owned weights of inputs with samples do the steps for which they have waited."""
-    layer = layers[0]
-    block = VECTORS * lanes_of(memory.own)
-    gap = layer.inputs * block * block
-    first, last = layer.first_block, layer.last_block
-    if SINGLY:
-        for half in range(layer.first_half, layer.last_half):
-            begin, end = half_of_inputs(layer, half, block)
-            idle.catch_up_singly(
-                begin, end, memory.input_walks, memory.idle, memory.decay, last - first,
-                memory.parameters, memory.velocities, layer.weights + first * gap, gap,
-            )  # fmt: skip
-    else:
-        idle.catch_up(
-            memory.input_walks, memory.idle, memory.decay, last - first,
-            memory.parameters, memory.velocities, layer.weights + first * gap, gap,
-        )  # fmt: skip
-
-
-# What takes in its background.
-WEIGHTS, VELOCITIES, GRADIENTS, KINDS = 0, 1, 2, 3
-
-
-@kernel
-def where_folded(layer, memory, w, kind, half, b, barrier):
-    """Where q of a block is put: behind the weights ``w``, or that of a half of the inputs to be exchanged."""
-    block = VECTORS * lanes_of(memory.own)
-    q, start = w, layer.background
-    if layer.halves > 1:
-        place = (barrier % 2 * KINDS + kind) * layer.halves + half
-        q, start = memory.exchange, layer.folded + place * layer.outputs * block
-    return q, start + b * block
-
-
-@phase
-def fold_background(layers, options, data, memory, for_good, barrier):
-    """Let the owned weights of the first hidden layer take in what has been kept aside for them.
-
-    And do the steps for which they have waited; if it is for good, velocities do so too. Where threads share the inputs
-    they meet at this barrier before they go on with ``finish_fold``.
-    """
-    layer = layers[0]
-    block = VECTORS * lanes_of(memory.own)
-    inputs = layer.inputs * block
-    first, last = layer.first_block, layer.last_block
-    for half in range(layer.first_half, layer.last_half):
-        begin, end = half_of_inputs(layer, half, block)
-        if options.idle:
-            idle.catch_up_all(
-                begin, end, memory.idle, memory.decay, last - first, memory.parameters, memory.velocities,
-                layer.weights + first * inputs * block, inputs * block, for_good,
-            )  # fmt: skip
-        for b in range(first, last):
-            w_start, c_start = layer.weights + b * inputs * block, layer.background + (layer.outputs + b) * block
-            q, q_start = where_folded(layer, memory, memory.parameters, WEIGHTS, half, b, barrier)
-            background.fold(begin, end, data.beta, memory.parameters, w_start, c_start, q, q_start)
-            if for_good and len(memory.velocities) > 0:
-                q, q_start = where_folded(layer, memory, memory.velocities, VELOCITIES, half, b, barrier)
-                background.fold(begin, end, data.beta, memory.velocities, w_start, c_start, q, q_start)
-            if options.rule == optimizer.GRADIENT:
-                q, q_start = where_folded(layer, memory, memory.sums, GRADIENTS, half, b, barrier)
-                background.fold(begin, end, data.beta, memory.sums, w_start, c_start, q, q_start)
-
-
-@kernel
-def _finish_fold(layer, memory, w, kind, b, barrier):
-    """``finish_fold`` for one block of weights, velocities or gradients."""
-    block = VECTORS * lanes_of(memory.own)
-    q, start = where_folded(layer, memory, w, kind, 0, b, barrier)
-    total = load(q, start, 0, 1, VECTORS)
-    for half in range(1, layer.halves):
-        total = add(total, load(q, start + half * layer.outputs * block, 0, 1, VECTORS))
-    store(w, layer.background + b * block, 0, total)
-    store(w, layer.background + (layer.outputs + b) * block, 0, zeros(w, 1, VECTORS))
-
-
-@phase
-def finish_fold(layers, options, memory, for_good, barrier):
-    """Set q to that of all inputs, and c to 0."""
-    layer = layers[0]
-    for b in range(layer.first_block, layer.last_block):
-        _finish_fold(layer, memory, memory.parameters, WEIGHTS, b, barrier)
-        if for_good and len(memory.velocities) > 0:
-            _finish_fold(layer, memory, memory.velocities, VELOCITIES, b, barrier)
-        if options.rule == optimizer.GRADIENT:
-            _finish_fold(layer, memory, memory.sums, GRADIENTS, b, barrier)
-
-
-@kernel
-def where_kept(layer, options, memory, piece):
-    """The deltas by which the weights of the inputs step: those of a mini-batch where they are, or of a stretch."""
-    deltas, start = memory.shared, deltas_of(layer, options, piece, VECTORS * lanes_of(memory.own))
-    if options.stretch > 1:
-        deltas, start = memory.kept, np.int64(0)
-    return deltas, start
-
-
-@kernel
-def _step_singly(layer, options, data, memory, piece, number, shrink, input_walks, deltas, d_start):
-    """``_step_by`` with walks over single inputs: those of piece ``number``, and its samples."""
-    block = VECTORS * lanes_of(memory.own)
-    weights, panel = layer.inputs * block * block, options.capacity * block
-    rule, first, last = rule_of_inputs(options), layer.first_block, layer.last_block
-    waits = options.idle != 0
-    skips = waits or sparse.leaves_empty(rule, piece.first, piece.last, shrink)
-    for half in range(layer.first_half, layer.last_half):
-        begin, end = half_of_inputs(layer, half, block)
-        singles.step(
-            last - first, rule, piece.first, piece.last, options.momentum, shrink, skips, waits,
-            data.x, options.n_features, data.factor, memory.starts, starts_of(options, number), begin, end, input_walks,
-            deltas, d_start + first * panel, panel,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-        )  # fmt: skip
-        if options.idle:
-            idle.count_singly(begin, end, input_walks, memory.idle)
-
-
-@kernel
-def _step_by(layer, options, memory, piece, shrink, a_start, quads, deltas, d_start):
-    """The step of the owned weights of inputs with a background by one piece, a mini-batch or a stretch."""
-    block = VECTORS * lanes_of(memory.own)
-    weights, panel = layer.inputs * block * block, options.capacity * block
-    rule, first, last = rule_of_inputs(options), layer.first_block, layer.last_block
-    sparse.step_inputs(
-        last - first, rule, piece.first, piece.last, options.momentum, shrink, memory.own, a_start, options.columns,
-        quads, layer.words * WORD, deltas, d_start + first * panel, panel,
-        memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-    )  # fmt: skip
-    if options.idle:
-        idle.count(quads, layer.words * WORD, memory.idle)
-        return
-    for b in range(first, last):
-        sparse.step_empty_quads(
-            rule, piece.first, piece.last, options.momentum, shrink, quads, layer.words * WORD,
-            memory.parameters, memory.velocities, memory.sums, layer.weights + b * weights,
-        )  # fmt: skip
-
-
-@phase
-def step_inputs(layers, options, data, memory, piece, shrink):
-    """The step of the owned weights of inputs with a background, also by the piece before if that has left its."""
-    layer = layers[0]
-    deltas, d_start = where_kept(layer, options, memory, piece)
-    quads = input_walks_of(memory, options, piece)
-    if joined(options, piece):
-        if SINGLY:
-            earlier = piece.number - 1
-            _step_singly(layer, options, data, memory, piece, earlier, shrink, memory.input_walks, deltas, layer.deltas)
-        else:
-            _step_by(layer, options, memory, piece, shrink, 0, memory.input_walks, deltas, layer.deltas)
-        shrink = 0 * shrink  # only once
-    if SINGLY:
-        _step_singly(layer, options, data, memory, piece, piece.number, shrink, quads, deltas, d_start)
-    else:
-        _step_by(layer, options, memory, piece, shrink, scaled_of(layer, options, piece), quads, deltas, d_start)
+            input_step.step_background(layers, options, memory, piece, shrink, b, d_start, total)
 
 
 @phase
@@ -387,57 +187,40 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
     layer = layers[i]
     first, last = layer.first_block, layer.last_block
     step_biases(layers, i, options, memory, piece, shrink, first, last)
+    if i == 0 and options.sparse:
+        input_step.step_piece(layers, options, data, memory, piece, shrink)
+        return
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
     d_start = deltas_of(layer, options, piece, block)
     a, a_start = memory.own, np.int64(0)
     if i > 0:
         a, a_start = memory.shared, activations(layers[i - 1], options, piece, block)
-    if i == 0 and options.sparse:
-        kept, k_start = where_kept(layer, options, memory, piece)
-        if options.stretch > 1 or get(data.scale, 0) != 1:  # the inputs wait for their factor
-            for b in range(first, last):
-                stretch.keep(
-                    data.scale, memory.shared, d_start + b * panel, piece.samples,
-                    kept, k_start + b * panel + piece.row * block,
-                )  # fmt: skip
-        if bytes_on_matrix_unit(layer, options, data, memory, piece):
-            if not piece.waits:
-                split_bytes.weight_step(
-                    last - first, options.rule, piece.begins, piece.last, options.momentum, shrink,
-                    memory.raw, raw_of(layer, options, piece), options.columns, piece.earlier, piece.samples,
-                    layer.inputs, memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
-                    memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-                    memory.operands,
-                )  # fmt: skip
-        elif options.stretch == 1 and not (options.joins_pieces and piece.waits):
-            step_inputs(layers, options, data, memory, piece, shrink)
-    elif not skips_zeros(layers, i, options, memory, piece):
-        if on_matrix_unit(layer, memory, piece):
-            begins, earlier, a_earlier = piece.first, np.int64(0), np.int64(0)
-            if i > 0:  # inputs are kept for one piece only
-                begins, earlier = piece.begins, piece.earlier
-                a_earlier = earlier_activations(layers[i - 1], options, piece, block)
-            if i == 0 or not piece.waits:
-                split.weight_step(
-                    last - first, options.rule, begins, piece.last, options.momentum, shrink,
-                    a, a_start, a_earlier, options.capacity, earlier, piece.samples, layer.inputs,
-                    memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
-                    memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-                    memory.operands,
-                )  # fmt: skip
-        else:
-            dense.weight_step(
-                last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start,
-                options.capacity, piece.samples, layer.inputs, memory.shared, d_start + first * panel, panel,
-                memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
-            )  # fmt: skip
-    else:
+    if skips_zeros(layers, i, options, memory, piece):
         list_units(layer, options, memory, piece)
         sparse.step_units(
             last - first, options.rule, piece.first, piece.last, options.momentum, shrink,
             a, a_start, options.capacity, memory.units, layer.words * WORD,
             memory.shared, d_start + first * panel, panel,
+            memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+        )  # fmt: skip
+    elif on_matrix_unit(layer, memory, piece):
+        begins, earlier, a_earlier = piece.first, np.int64(0), np.int64(0)
+        if i > 0:  # inputs are kept for one piece only
+            begins, earlier = piece.begins, piece.earlier
+            a_earlier = earlier_activations(layers[i - 1], options, piece, block)
+        if i == 0 or not piece.waits:
+            split.weight_step(
+                last - first, options.rule, begins, piece.last, options.momentum, shrink,
+                a, a_start, a_earlier, options.capacity, earlier, piece.samples, layer.inputs,
+                memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
+                memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
+                memory.operands,
+            )  # fmt: skip
+    else:
+        dense.weight_step(
+            last - first, options.rule, piece.first, piece.last, options.momentum, shrink, a, a_start,
+            options.capacity, piece.samples, layer.inputs, memory.shared, d_start + first * panel, panel,
             memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
         )  # fmt: skip
 
@@ -462,7 +245,7 @@ def weigh(layers, i, memory, piece):
     sums, start, _ = where_weighed(layer, memory, piece)
     if layer.halves > 1:
         for half in range(layer.first_half, layer.last_half):
-            first, after = half_of_inputs(layer, half, block)
+            first, after = inputs_of_half(layer, half, block)
             total = 0.0
             for b in range(blocks):
                 offset = layer.weights + b * length + first * block

@@ -29,38 +29,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, stretch, walks
+from fastmlp.kernels import background, input_layer, input_step
 from fastmlp.kernels.backpropagation import (
     backward_output,
-    catch_up,
     clear_biases,
     collect_parts,
-    finish_fold,
-    fold_background,
     loss,
     propagate_parts,
     step_hidden,
-    step_inputs,
     sum_of_squares,
     weigh,
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
-from fastmlp.kernels.layout import MICRO_BATCH, PANELS, SINGLY, WORD
+from fastmlp.kernels.layout import MICRO_BATCH, PANELS, SINGLY
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
-from fastmlp.kernels.propagation import (
-    Piece,
-    forward,
-    forward_inputs,
-    forward_output,
-    gather,
-    gather_inputs,
-    lone_piece,
-)
+from fastmlp.kernels.piece import Piece, lone_piece
+from fastmlp.kernels.propagation import forward, forward_output, gather
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.split_bytes import FEWEST_TOGETHER
-from fastmlp.kernels.team import arrive, share, wait
+from fastmlp.kernels.team import arrive, wait
 from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of, put
 
 # Phases of a mini-batch whose time is measured.
@@ -79,45 +68,6 @@ CONTROL_WORDS = 56
 def whole_stretch(start, samples, memory):
     """All mini-batches of a stretch, as one piece."""
     return lone_piece(start, samples, start + samples, memory)
-
-
-@phase
-def begin_inputs(layers, options, data, memory, piece):
-    """Weights that have waited catch up, or a stretch begins.
-
-    All its products with the weights as they are, and those of its samples with each other.
-    """
-    layer = layers[0]
-    if options.idle:
-        catch_up(layers, options, memory)
-        return
-    forward_inputs(layers, options, data, memory, piece)
-    block = VECTORS * lanes_of(memory.own)
-    quads = memory.input_walks
-    if SINGLY:  # samples are multiplied with each other by quads of scaled inputs also there
-        quads = memory.units  # free until weights of hidden layers step
-        inputs = layer.inputs * block
-        background.gather(
-            data.x, options.n_features, data.order, piece.start, piece.samples,
-            memory.raw, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
-        )  # fmt: skip
-        walks.list_inputs(
-            memory.raw, options.columns, piece.samples, 0, inputs, options.apart, quads, layer.words * WORD, 0, 0
-        )  # fmt: skip
-        background.scale_inputs(
-            memory.raw, options.columns, piece.samples, data.factor, data.scale, inputs, memory.own, 0
-        )  # fmt: skip
-    for b in range(piece.squares):
-        # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
-        begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
-        # where ``forward_inputs`` scales them, only who owns weights of the inputs has done so
-        first = begin + share(end - begin, layer.groups, layer.first_group)
-        last = begin + share(end - begin, layer.groups, layer.last_group)
-        for k in range(b + 1 if first < last else 0):
-            stretch.multiply_samples(
-                memory.own, 0, options.columns, first, last, k, quads, layer.words * WORD,
-                memory.shared, layer.products + k * options.capacity * block,
-            )  # fmt: skip
 
 
 @kernel
@@ -142,10 +92,10 @@ def meet(team, threads, barriers, times, since):
 def fold(layers, options, data, memory, team, sharing_inputs, barriers, times, since):
     """Let all weights take in what has been kept aside for them, for good; returns the time now."""
     if options.sparse:
-        fold_background(layers, options, data, memory, True, barriers)
+        input_step.fold(layers, options, data, memory, True, barriers)
         since = lap(times, team, BACKWARD, since)
         since = meet(team, sharing_inputs, barriers, times, since)
-        finish_fold(layers, options, memory, True, barriers)
+        input_step.finish_fold(layers, options, memory, True, barriers)
     return since
 
 
@@ -185,8 +135,82 @@ def gather_next(layers, options, data, memory, number, step, offset, last_step):
         begin, count = samples_of(step + 1, options, data)
         offset = 0
     samples = min(MICRO_BATCH, count - offset)
-    gather_inputs(layers, options, data, memory, number, begin + offset, samples, begin + offset + samples, 0)
+    input_layer.gather_samples(
+        layers, options, data, memory, number, begin + offset, samples, begin + offset + samples, 0
+    )
     return True
+
+
+@kernel
+def piece_at(options, memory, number, begin, offset, count, before):
+    """The piece at ``offset`` of a mini-batch of ``count`` samples, which begins at ``begin`` in the order."""
+    block = VECTORS * lanes_of(memory.own)
+    samples = min(MICRO_BATCH, count - offset)
+    waits, earlier = step_together(options, memory, offset, count)
+    panel = number % (PANELS if len(memory.operands) > 0 else 2)
+    return Piece(
+        number, panel, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
+        offset == 0, offset + samples == count, begin + offset + samples, before, waits, earlier, offset == earlier,
+    )  # fmt: skip
+
+
+@phase
+def multiply_inputs(
+    layers, options, data, memory, team, piece, threads, barriers, times, since, step, offset, last_step
+):  # fmt: skip
+    """Products of inputs with a background; at a barrier, where threads share them.
+
+    Returns whether the samples of the next piece are gathered, the number of barriers, and the time now.
+    """
+    input_layer.multiply(layers, options, data, memory, piece)
+    since = lap(times, team, FORWARD, since)
+    barriers += 1
+    gathered = False
+    if layers[0].halves > 1:
+        arrive(team.counters, team.thread, barriers)
+        # while others arrive: 3 % less time at 784-64-10 than at its turn
+        gathered = gather_next(layers, options, data, memory, piece.number + 1, step, offset, last_step)
+        since = lap(times, team, GATHER, since)
+    return gathered, barriers, meet(team, threads, barriers, times, since)
+
+
+@phase
+def forward_pass(layers, options, data, memory, team, piece, threads, barriers, times, since):
+    """All layers but for ``multiply_inputs``, on threads that share units; returns the number of barriers and the time.
+
+    The last barrier is that at the parts of the logits.
+    """
+    for i in range(len(layers) - 1):
+        if i > 0 and not layers[i].alone:
+            barriers += 1
+            since = meet(team, threads, barriers, times, since)
+        forward(layers, i, options, data, memory, piece)
+        since = lap(times, team, FORWARD, since)
+    forward_output(layers, options, memory, piece)
+    since = lap(times, team, FORWARD, since)
+    barriers += 1
+    return barriers, meet(team, threads, barriers, times, since)
+
+
+@phase
+def backward_pass(layers, options, data, memory, team, piece, threads, barriers, times, since, shrink):
+    """Back through all layers, and the steps of their weights; returns the number of barriers and the time."""
+    backward_output(layers, options, memory, piece, shrink)
+    unmoved = len(layers) - 2  # hidden layers down from here have still to step
+    for i in range(len(layers) - 2, 0, -1):
+        propagate_parts(layers, i, options, memory, piece)
+        if not layers[i].alone:
+            barriers += 1
+            arrive(team.counters, team.thread, barriers)
+            while unmoved >= i:  # while others arrive
+                step_hidden(layers, unmoved, options, data, memory, piece, shrink)
+                unmoved -= 1
+            since = lap(times, team, BACKWARD, since)
+            since = meet(team, threads, barriers, times, since)
+        collect_parts(layers, i, options, memory, piece)
+    if len(layers) > 1:
+        step_hidden(layers, np.int64(0), options, data, memory, piece, shrink)
+    return barriers, lap(times, team, BACKWARD, since)
 
 
 @phase
@@ -196,18 +220,18 @@ def settle(layers, options, data, memory, team):
         done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
         gather(layers, options, data, memory, done, False)
         if not SINGLY:
-            forward_inputs(layers, options, data, memory, done)  # scales what the weights step by
-        step_inputs(layers, options, data, memory, done, 0.0)
+            input_layer.multiply(layers, options, data, memory, done)  # scales what the weights step by
+        input_step.step(layers, options, data, memory, done, 0.0)
     if options.sparse:
-        fold_background(layers, options, data, memory, False, 0)
-        finish_fold(layers, options, memory, False, 0)
+        input_step.fold(layers, options, data, memory, False, 0)
+        input_step.finish_fold(layers, options, memory, False, 0)
 
 
 @entry_kernel
 def train_batches(layers, options_record, data, memory, team, rates, losses, times, first_step, last_step, only_settle):
     """Run the mini-batches ``first_step .. last_step - 1``; every thread of the team calls this.
 
-    After the last step of an epoch all weights are as ``fold_background`` leaves them.
+    After the last step of an epoch all weights are as ``input_step.fold`` leaves them.
 
     Parameters
     ----------
@@ -264,16 +288,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         shrink = rates[step] * options.l2
         total, penalty, stopped = 0.0, 0.0, False
         for offset in range(0, count, MICRO_BATCH):
-            samples = min(MICRO_BATCH, count - offset)
-            block = VECTORS * lanes_of(memory.own)
-            waits, earlier = step_together(options, memory, offset, count)
-            panel = number % (PANELS if len(memory.operands) > 0 else 2)
-            piece = by_reference(Piece(
-                number, panel, begin + offset, samples,
-                (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
-                offset == 0, offset + samples == count, begin + offset + samples, before,
-                waits, earlier, offset == earlier,
-            ))  # fmt: skip
+            piece = by_reference(piece_at(options, memory, number, begin, offset, count, before))
             number += 1
             if team.thread == 0 and offset > 0 and load_acquire(team.control, STOP) != 0:
                 put(team.control, LAST_PIECE, number)
@@ -288,27 +303,15 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
                 gather(layers, options, data, memory, piece if options.stretch == 1 else whole, gathered)
                 since = lap(times, team, GATHER, since)
                 if options.stretch > 1 or options.idle:
-                    begin_inputs(layers, options, data, memory, whole)
+                    input_step.begin(layers, options, data, memory, whole)
             if options.sparse and options.stretch == 1:
-                forward_inputs(layers, options, data, memory, piece)
-                since = lap(times, team, FORWARD, since)
-                barriers += 1
-                if layers[0].halves > 1:
-                    arrive(team.counters, team.thread, barriers)
-                    # while others arrive: 3 % less time at 784-64-10 than at its turn
-                    gathered = gather_next(layers, options, data, memory, number, step, offset, last_step)
-                    since = lap(times, team, GATHER, since)
-                since = meet(team, sharing_inputs, barriers, times, since)
-            for i in range(len(layers) - 1):
-                if i > 0 and not layers[i].alone:
-                    barriers += 1
-                    since = meet(team, sharing_units, barriers, times, since)
-                forward(layers, i, options, data, memory, piece)
-                since = lap(times, team, FORWARD, since)
-            forward_output(layers, options, memory, piece)
-            since = lap(times, team, FORWARD, since)
-            barriers += 1
-            since = meet(team, sharing_units, barriers, times, since)
+                gathered, barriers, since = multiply_inputs(
+                    layers, options, data, memory, team, piece, sharing_inputs, barriers, times, since,
+                    step, offset, last_step,
+                )  # fmt: skip
+            barriers, since = forward_pass(
+                layers, options, data, memory, team, piece, sharing_units, barriers, times, since
+            )  # fmt: skip
             if get(team.control, LAST_PIECE) == number:
                 stopped = True
                 break
@@ -318,22 +321,9 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             since = lap(times, team, LOSS, since)
             if not np.isfinite(total):
                 break
-            backward_output(layers, options, memory, piece, shrink)
-            unmoved = len(layers) - 2  # hidden layers down from here have still to step
-            for i in range(len(layers) - 2, 0, -1):
-                propagate_parts(layers, i, options, memory, piece)
-                if not layers[i].alone:
-                    barriers += 1
-                    arrive(team.counters, team.thread, barriers)
-                    while unmoved >= i:  # while others arrive
-                        step_hidden(layers, unmoved, options, data, memory, piece, shrink)
-                        unmoved -= 1
-                    since = lap(times, team, BACKWARD, since)
-                    since = meet(team, sharing_units, barriers, times, since)
-                collect_parts(layers, i, options, memory, piece)
-            if len(layers) > 1:
-                step_hidden(layers, np.int64(0), options, data, memory, piece, shrink)
-            since = lap(times, team, BACKWARD, since)
+            barriers, since = backward_pass(
+                layers, options, data, memory, team, piece, sharing_units, barriers, times, since, shrink
+            )  # fmt: skip
         if stopped:
             break
         if team.thread == 0:
@@ -342,7 +332,7 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
         if options.stretch > 1:
             pending = before + count if np.isfinite(total) else before
             if pending == whole.samples:
-                step_inputs(layers, options, data, memory, whole, 0.0)
+                input_step.step(layers, options, data, memory, whole, 0.0)
                 since = lap(times, team, BACKWARD, since)
                 pending = 0
         step += 1

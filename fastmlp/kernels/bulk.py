@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import output
+from fastmlp.kernels import input_layer, output
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat
 from fastmlp.kernels.machine import (
@@ -20,17 +20,8 @@ from fastmlp.kernels.machine import (
     yield_processor,
 )
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
-from fastmlp.kernels.propagation import (
-    forward,
-    forward_inputs,
-    forward_output,
-    gather,
-    logits_start,
-    lone_piece,
-    prepare,
-    probabilities,
-    scratch_start,
-)
+from fastmlp.kernels.piece import logits_start, lone_piece, scratch_start
+from fastmlp.kernels.propagation import forward, forward_output, gather, probabilities
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import SPINS
 from fastmlp.kernels.tile import VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
@@ -113,7 +104,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     out : float (samples or 0, classes), overwritten
         Probabilities; not computed if there is no room for any.
     prepared : uint8 (2,), overwritten
-        What this thread's memory holds already, see ``propagation.prepare``.
+        What this thread's memory holds already, see ``input_layer.prepare``.
     most : int
         Return after so many pieces at the latest.
 
@@ -131,7 +122,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
     ahead = fetch_add(team.control, NEXT, 1) * options.batch_size
     # whoever finds nothing left does not touch the memory, which may be in use again
     if ahead < len(data.order) and options.sparse:
-        prepare(layers, data, memory, prepared)
+        input_layer.prepare(layers, data, memory, prepared)
     taken = 0
     while ahead < len(data.order) and load_acquire(team.control, STOP) == 0:
         taken += 1
@@ -142,7 +133,7 @@ def predict_pieces(layers, options_record, data, memory, team, losses, correct, 
         piece = by_reference(lone_piece(start, samples, ahead, memory))
         gather(layers, options, data, memory, piece, False)
         if options.sparse:
-            forward_inputs(layers, options, data, memory, piece)
+            input_layer.multiply(layers, options, data, memory, piece)
         for i in range(len(layers) - 1):
             forward(layers, i, options, data, memory, piece)
         forward_output(layers, options, memory, piece)

@@ -119,7 +119,7 @@ LAYER = np.dtype(
         # offset in the shared memory: products of inputs and weights, a panel (see ``stretch``); or in what threads
         # exchange: for even and odd pieces, a panel of each half
         ("sums", np.int64),
-        ("folded", np.int64),  # offset in what is exchanged: q of each half, see ``backpropagation.where_folded``
+        ("folded", np.int64),  # offset in what is exchanged: q of each half, see ``input_step.where_folded``
         ("products", np.int64),  # offset in the shared memory: products of samples, a panel
         ("squares", np.int64),  # offset there, or in what is exchanged: two sums of squared weights per group or half
         # 1 if one thread owns all of this layer and of the one below: threads do not meet in between
@@ -301,7 +301,7 @@ class Layout:
         listed = int(self.layers["words"].max()) * WORD
         self.n_marks = listed * (self.rows // MARK)
         self.n_input_walks = 4 * self.words * WORD + WALK_COUNTS
-        self.n_starts = (3 if SINGLY else 1) * self.rows  # see ``propagation.starts_of``
+        self.n_starts = (3 if SINGLY else 1) * self.rows  # see ``input_layer.starts_of``
         self.n_units = 2 * listed + WALK_COUNTS
         self.n_exchanged = self._place_exchange() if self.shares_inputs else 0
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
