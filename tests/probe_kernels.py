@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import dense, matrix_unit, split, split_bytes, tile
+from fastmlp.kernels import dense, flat, marks, matrix_unit, split, split_bytes, tile
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -89,12 +89,12 @@ def reductions(a, b, bytes_, out, numbers, bits, masks):
     numbers[0] = tile.sum_elements(t)
     numbers[1] = tile.sum_elements(tile.load(a, START, 0, 1, 1))
     numbers[2] = lanes
-    numbers[3] = tile.get(a, 17)
-    tile.put(numbers, 4, a[18])
-    tile.mark_nonzero(a, a, START, masks, 1, block)
-    tile.mark_nonzero(a, bytes_, 0, masks, 2, 0)
-    tile.mark_nonzero(a, a, START, masks, 3, 0)
-    tile.clear_marks(a, masks, 3, 0)
+    numbers[3] = flat.get(a, 17)
+    flat.put(numbers, 4, a[18])
+    marks.mark_nonzero(a, a, START, masks, 1, block)
+    marks.mark_nonzero(a, bytes_, 0, masks, 2, 0)
+    marks.mark_nonzero(a, a, START, masks, 3, 0)
+    marks.clear_marks(a, masks, 3, 0)
     bits[0] = count_trailing_zeros(np.uint64(1) << np.uint64(63))
     bits[1] = count_trailing_zeros(np.uint64(0b101000))
 
@@ -109,8 +109,8 @@ def blocks_and_bits(a, b, out, words, masks, wide_masks):
     tile.store_blocks(out, 12 * block, 2 * block, block, tile.multiply_add_blocks(t, a, 3, 7, b, 11, GAP))
     row = tile.accumulate_rows(tile.zeros(a, 1, VECTORS), b, 2, 3, tile.load(a, START, STRIDE, 3, VECTORS))
     tile.store(out, 18 * block, 0, row)
-    tile.transpose_bits(words, 3, masks, 5)
-    tile.transpose_bits(words, 3, wide_masks, 5)
+    marks.transpose_bits(words, 3, masks, 5)
+    marks.transpose_bits(words, 3, wide_masks, 5)
 
 
 @entry_kernel
@@ -124,11 +124,11 @@ def samples(a, b, x, out):
 @entry_kernel
 def transpositions(x, starts, few, many, gap, bits):
     """Numbers of any type: 8 and 32 rows transposed, and which are not zero."""
-    tile.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)
-    tile.transpose_rows(x, starts, 1, 0, many, 1, gap, 32)
-    bits[0] = tile.nonzero_samples(x, 4, 40, 1, 32)
-    bits[1] = tile.nonzero_samples(x, 4, 40, 3, 32)
-    bits[2] = tile.nonzero_samples(x, 4, 40, 3, 64)
+    marks.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)
+    marks.transpose_rows(x, starts, 1, 0, many, 1, gap, 32)
+    bits[0] = marks.nonzero_samples(x, 4, 40, 1, 32)
+    bits[1] = marks.nonzero_samples(x, 4, 40, 3, 32)
+    bits[2] = marks.nonzero_samples(x, 4, 40, 3, 64)
 
 
 @entry_kernel

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastmlp.baseline import Baseline, train_baseline
 from fastmlp.history import History
 from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, block_width
-from fastmlp.kernels.tile import COLUMNS
+from fastmlp.kernels.marks import COLUMNS
 from fastmlp.network import Network
 from fastmlp.training import train
 from tests.small_data import ACTIVATIONS, MANY, TOLERANCE, Samples, difference, make_network, pixels, table

@@ -2,8 +2,8 @@
 
 Read in this order:
 
-- SIMD registers: ``vector``, ``flat`` (arrays as kernels pass them on), ``tile``; ``machine`` (atomics, clock),
-  ``matrix_unit``.
+- SIMD registers: ``vector``, ``flat`` (arrays as kernels pass them on), ``tile``, ``marks`` (bits), ``machine``
+  (atomics, clock), ``matrix_unit``.
 - Where the numbers live: ``layout``.
 - The mathematics of one block: ``dense``, ``split`` and ``split_bytes`` (on the matrix unit), ``background``,
   ``walks``, ``sparse``, ``singles``, ``idle``, ``stretch``, ``activation``, ``output``, ``optimizer``.

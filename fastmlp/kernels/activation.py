@@ -6,6 +6,7 @@ The derivative is computed from the activation itself, so pre-activations are no
 from __future__ import annotations
 
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import put
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
@@ -15,7 +16,6 @@ from fastmlp.kernels.tile import (
     load,
     logistic,
     multiply,
-    put,
     rectify,
     step,
     store,

@@ -24,28 +24,25 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import prefetch
+from fastmlp.kernels.marks import COLUMNS, MARK, transpose_rows
 from fastmlp.kernels.tile import (
-    COLUMNS,
-    MARK,
     ROWS,
     VECTORS,
     accumulate_rows,
     add,
     fill,
-    get,
     lanes_of,
     load,
     load_as,
     multiply,
     multiply_add,
     multiply_add_rows,
-    put,
     store,
     sum_elements,
     sum_rows,
-    transpose_rows,
     zeros,
 )
 

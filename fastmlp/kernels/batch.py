@@ -41,7 +41,7 @@ from fastmlp.kernels.backpropagation import (
     weigh,
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.flat import flat
+from fastmlp.kernels.flat import flat, get, put
 from fastmlp.kernels.layout import MICRO_BATCH, PANELS, SINGLY
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
@@ -50,7 +50,7 @@ from fastmlp.kernels.propagation import forward, forward_output, gather
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.split_bytes import FEWEST_TOGETHER
 from fastmlp.kernels.team import arrive, wait
-from fastmlp.kernels.tile import ROWS, VECTORS, get, lanes_of, put
+from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
 
 # Phases of a mini-batch whose time is measured.
 PHASES = ("gather", "forward", "loss", "backward", "waiting")
@@ -149,9 +149,20 @@ def piece_at(options, memory, number, begin, offset, count, before):
     waits, earlier = step_together(options, memory, offset, count)
     panel = number % (PANELS if len(memory.operands) > 0 else 2)
     return Piece(
-        number, panel, begin + offset, samples, (samples + ROWS - 1) // ROWS * ROWS, (samples + block - 1) // block,
-        offset == 0, offset + samples == count, begin + offset + samples, before, waits, earlier, offset == earlier,
-    )  # fmt: skip
+        number=number,
+        panel=panel,
+        start=begin + offset,
+        samples=samples,
+        rows=(samples + ROWS - 1) // ROWS * ROWS,
+        squares=(samples + block - 1) // block,
+        first=offset == 0,
+        last=offset + samples == count,
+        ahead=begin + offset + samples,
+        row=before,
+        waits=waits,
+        earlier=earlier,
+        begins=offset == earlier,
+    )
 
 
 @phase

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastmlp.kernels import input_layer, output
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
-from fastmlp.kernels.flat import flat
+from fastmlp.kernels.flat import flat, get
 from fastmlp.kernels.machine import (
     fetch_add,
     flush_subnormals,
@@ -24,7 +24,7 @@ from fastmlp.kernels.piece import logits_start, lone_piece, scratch_start
 from fastmlp.kernels.propagation import forward, forward_output, gather, probabilities
 from fastmlp.kernels.reference import by_reference
 from fastmlp.kernels.team import SPINS
-from fastmlp.kernels.tile import VECTORS, fill, get, lanes_of, load, store, where_greater, zeros
+from fastmlp.kernels.tile import VECTORS, fill, lanes_of, load, store, where_greater, zeros
 
 # Words of the control array: next piece to take, whether to stop, pieces done.
 NEXT, STOP, DONE = 0, 8, 16

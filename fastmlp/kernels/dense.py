@@ -12,12 +12,12 @@ import numpy as np
 
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.machine import prefetch
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
     add,
-    get,
     lanes_of,
     load,
     load_as,
@@ -25,7 +25,6 @@ from fastmlp.kernels.tile import (
     load_square,
     multiply,
     multiply_add_blocks,
-    put,
     store,
     store_blocks,
     subtract,

@@ -98,3 +98,24 @@ def _item(flat, index):
 @overload(len)
 def _len(obj):
     return (lambda obj: _length(obj)) if isinstance(obj, Flat) else None
+
+
+@intrinsic
+def get(typing_context, array, offset):
+    """``array[offset]`` without the instructions that serve negative indices."""
+
+    def emit(context, builder, signature, arguments):
+        return builder.load(element_pointer(context, builder, array, *arguments))
+
+    return array.dtype(array, types.int64), emit
+
+
+@intrinsic
+def put(typing_context, array, offset, value):
+    """``array[offset] = value`` without the instructions that serve negative indices."""
+
+    def emit(context, builder, signature, arguments):
+        builder.store(arguments[2], element_pointer(context, builder, array, *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), emit

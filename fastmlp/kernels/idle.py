@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.singles import none_together
-from fastmlp.kernels.tile import VECTORS, add_scaled, get, lanes_of, load, put, store, zeros_like
+from fastmlp.kernels.tile import VECTORS, add_scaled, lanes_of, load, store, zeros_like
 from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, walk_count
 
 # So many mini-batches are counted at most.

@@ -9,10 +9,11 @@ import numpy as np
 
 from fastmlp.kernels import background, optimizer, singles, sparse, split_bytes, stretch, walks
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import MATRIX_BYTES_BLOCKS, SINGLY, WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, projections_start, scratch_start
-from fastmlp.kernels.tile import VECTORS, get, lanes_of, put, store, zeros
+from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
 
 
 @kernel

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastmlp.kernels import background, idle, optimizer, singles, sparse, split_bytes, stretch, walks
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get
 from fastmlp.kernels.input_layer import (
     bytes_on_matrix_unit,
     inputs_of_half,
@@ -20,7 +21,7 @@ from fastmlp.kernels.input_layer import (
 from fastmlp.kernels.layout import SINGLY, WORD
 from fastmlp.kernels.piece import deltas_of, projections_start
 from fastmlp.kernels.team import share
-from fastmlp.kernels.tile import VECTORS, add, add_scaled, get, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load, store, zeros
 
 
 @phase

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastmlp.kernels.marks import COLUMNS, MARK
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
-from fastmlp.kernels.tile import COLUMNS, MARK, ROWS, VECTORS
+from fastmlp.kernels.tile import ROWS, VECTORS
 from fastmlp.kernels.vector import REGISTER_BYTES
 
 # Samples processed at a time; a larger mini-batch accumulates its gradient over several such pieces. Their inputs and

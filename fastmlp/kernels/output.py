@@ -12,6 +12,7 @@ import numpy as np
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import CLASS_ROWS
 from fastmlp.kernels.tile import (
     ROWS,
@@ -20,7 +21,6 @@ from fastmlp.kernels.tile import (
     divide,
     exponential,
     fill,
-    get,
     lanes_of,
     load,
     logarithm,
@@ -28,7 +28,6 @@ from fastmlp.kernels.tile import (
     multiply,
     multiply_add,
     multiply_add_rows,
-    put,
     store,
     subtract,
     sum_elements,

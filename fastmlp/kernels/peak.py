@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastmlp.kernels.compiler import entry_kernel
-from fastmlp.kernels.tile import ROWS, VECTORS, add_scaled, fill, get, lanes_of, load, store
+from fastmlp.kernels.flat import get
+from fastmlp.kernels.tile import ROWS, VECTORS, add_scaled, fill, lanes_of, load, store
 
 # Chains that do not depend on each other: more than the multiply-add units have under way at a time (2 units
 # of 4 to 5 cycles on x86, 4 of 4 on ARM), and few enough that all stay in registers.

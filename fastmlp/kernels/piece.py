@@ -80,7 +80,21 @@ def lone_piece(start, samples, ahead, memory):
     """A piece that has nothing to do with others."""
     block = VECTORS * lanes_of(memory.own)
     rows = (samples + ROWS - 1) // ROWS * ROWS
-    return Piece(0, 0, start, samples, rows, (samples + block - 1) // block, True, True, ahead, 0, False, 0, True)
+    return Piece(
+        number=0,
+        panel=0,
+        start=start,
+        samples=samples,
+        rows=rows,
+        squares=(samples + block - 1) // block,
+        first=True,
+        last=True,
+        ahead=ahead,
+        row=0,
+        waits=False,
+        earlier=0,
+        begins=True,
+    )
 
 
 @kernel

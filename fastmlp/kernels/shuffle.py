@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import entry_kernel
-from fastmlp.kernels.tile import get, put
+from fastmlp.kernels.flat import get, put
 
 
 @entry_kernel

@@ -17,21 +17,11 @@ import numpy as np
 
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros, prefetch
-from fastmlp.kernels.tile import (
-    MARK,
-    VECTORS,
-    get,
-    lanes_of,
-    load_blocks,
-    multiply_add_sample,
-    nonzero_samples,
-    put,
-    store_blocks,
-    transpose_bits,
-    zeros,
-)
+from fastmlp.kernels.marks import MARK, nonzero_samples, transpose_bits
+from fastmlp.kernels.tile import VECTORS, lanes_of, load_blocks, multiply_add_sample, store_blocks, zeros
 from fastmlp.kernels.walks import union
 
 # Inputs whose weights step together at most, and wait together.

@@ -18,12 +18,12 @@ import numpy as np
 from fastmlp.kernels import optimizer
 from fastmlp.kernels.background import scale_pair
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     VECTORS,
     accumulate_rows,
-    get,
     lanes_of,
     load_blocks,
     multiply_add_blocks,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase_of_matrix_unit
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.machine import prefetch
 from fastmlp.kernels.matrix_unit import (
     COLUMN_ROWS,
@@ -38,7 +39,6 @@ from fastmlp.kernels.split import (
     place_of_part,
     step_squares,
 )
-from fastmlp.kernels.tile import get, put
 
 # In training fewer samples than this are multiplied without the matrix unit, which takes as long for them as for 64;
 # and fewer that would step together with 64 before them. Measured on two threads of an Intel Xeon for 784-512-10: at

@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import phase
+from fastmlp.kernels.flat import get
 from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     ROWS,
@@ -29,7 +30,6 @@ from fastmlp.kernels.tile import (
     add,
     add_scaled,
     fill,
-    get,
     lanes_of,
     load,
     multiply,

@@ -8,18 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels.compiler import kernel, phase
+from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import WALK_COUNTS, WORD
-from fastmlp.kernels.tile import (
-    MARK,
-    VECTORS,
-    clear_marks,
-    get,
-    lanes_of,
-    mark_nonzero,
-    nonzero_samples,
-    put,
-    transpose_bits,
-)
+from fastmlp.kernels.marks import MARK, clear_marks, mark_nonzero, nonzero_samples, transpose_bits
+from fastmlp.kernels.tile import VECTORS, lanes_of
 
 # Inputs whose samples are walked over together: the more, the less often is a loop entered, and the more zeros are
 # multiplied. Neighbouring pixels are often zero together, units that a ReLU has switched off are not. Quads are two
