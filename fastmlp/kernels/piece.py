@@ -38,7 +38,7 @@ class Memory(NamedTuple):
     exchange: NDArray[Any]  # what threads that share the inputs exchange; then all else but ``control`` is their own
     own: NDArray[Any]
     raw: NDArray[Any]  # as x; the own memory itself where that has the same dtype
-    starts: NDArray[Any]  # where samples begin, see ``starts_of``
+    starts: NDArray[Any]  # where samples begin, see ``input_layer.starts_of``
     nonzero: NDArray[Any]
     marks: NDArray[Any]
     input_walks: NDArray[Any]  # over four inputs, see ``walks``, or the samples of each, see ``singles``
