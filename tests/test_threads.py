@@ -23,7 +23,7 @@ import pytest
 from fastmlp import engine, placement, workers
 from fastmlp.engine import prediction
 from fastmlp.errors import TrainingInterrupted
-from fastmlp.kernels import batch
+from fastmlp.kernels import batch, layout
 from fastmlp.kernels.layout import Layout, block_width
 from fastmlp.network import Network
 from fastmlp.system import usable_cpus
@@ -153,6 +153,41 @@ def test_threads_without_work_are_not_started() -> None:
     samples = table(20, 3, 2)
     network = make_network(samples, 2)
     assert train(network, samples.X, samples.y, epochs=1, threads=64).threads == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", [(40, 70, 3), (150, 40)], ids=str)
+@pytest.mark.parametrize("batch_size", [5, 32, 150])
+def test_skipping_what_a_relu_has_switched_off_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, hidden: tuple[int, ...], dtype: str
+) -> None:
+    samples = pixels(300, 100)
+    trained = []
+    for fewest in (1, 1000):
+        monkeypatch.setattr(layout, "WIDE", fewest)
+        monkeypatch.setattr(layout, "NARROW", fewest)
+        for threads in (1, 2, 3):
+            network = make_network(samples, *hidden, activation="relu", dtype=dtype)
+            train(network, samples.X, samples.y, epochs=2, batch_size=batch_size, threads=threads)
+            trained.append(network)
+    assert all(same_bits(each, trained[0]) for each in trained)
+
+
+@pytest.mark.parametrize("narrow", [1, 4, 8])
+@pytest.mark.parametrize(("threads", "bounds"), [(1, ()), (2, ()), (3, ()), (4, ()), (2, (0.0, 0.7, 1.0))])
+def test_threads_agree_on_which_layers_skip(
+    monkeypatch: pytest.MonkeyPatch, narrow: int, threads: int, bounds: tuple[float, ...]
+) -> None:
+    """Where a layer is wide, or some thread owns enough of it."""
+    monkeypatch.setattr(layout, "NARROW", narrow)
+    dtype = np.dtype(np.float32)
+    blocks = np.array([1, 2, 3, 4, 7, 8, 12])
+    whole = Layout((50, *(blocks * block_width(dtype)).tolist(), 10), dtype, 32)
+    owned = [whole.owned(thread, threads, bounds) for thread in range(threads)]
+    most = np.max([layers["last_block"] - layers["first_block"] for layers in owned], axis=0)
+    expected = (most[:-1] >= narrow) | (blocks >= layout.WIDE)
+    for layers in owned:
+        assert layers["skips"][:-1].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("hidden", [(20,), (100, 20)], ids=["sharing inputs", "sharing units"])

@@ -12,7 +12,7 @@ import numpy as np
 from fastmlp.kernels import dense, input_layer, output, sparse, split, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MATRIX_BLOCKS, WIDE
+from fastmlp.kernels.layout import MATRIX_BLOCKS
 from fastmlp.kernels.marks import MARK
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, logits_start, partial_sums
@@ -48,10 +48,10 @@ def on_matrix_unit(layer, memory, piece):
 
 
 @kernel
-def rectified(blocks, options, memory):
-    """Whether a product with so many blocks of outputs is to skip the zeros that a ReLU has left in its inputs."""
+def rectified(options, memory):
+    """Whether products can skip the zeros that a ReLU has left in their inputs."""
     # smaller blocks do not fill the bytes that threads write side by side
-    return options.activation == RELU and blocks >= WIDE and VECTORS * lanes_of(memory.own) >= 8
+    return options.activation == RELU and VECTORS * lanes_of(memory.own) >= 8
 
 
 @kernel
@@ -59,7 +59,8 @@ def skips_zeros(layers, i, options, memory, piece):
     """Whether hidden layer ``i`` walks over the inputs that are not zero: background, or what a ReLU has left."""
     if i == 0:
         return options.sparse != 0
-    return rectified(layers[i].outputs, options, memory) and not on_matrix_unit(layers[i], memory, piece)
+    skips = layers[i].skips != 0 and rectified(options, memory)
+    return skips and not on_matrix_unit(layers[i], memory, piece)
 
 
 @kernel

@@ -385,7 +385,7 @@ def _step_units(blocks):
     return step_tiles
 
 
-_step_units_one, _step_units_four = _step_units(1), _step_units(4)
+_step_units_one, _step_units_two, _step_units_four = _step_units(1), _step_units(2), _step_units(4)
 
 
 @phase
@@ -403,6 +403,9 @@ def step_units(
         if n_blocks - b >= 4:
             _step_units_four(*arguments)
             b += 4
+        elif n_blocks - b >= 2:
+            _step_units_two(*arguments)
+            b += 2
         else:
             _step_units_one(*arguments)
             b += 1

@@ -27,6 +27,11 @@ def _register_bytes() -> int:
 
 
 REGISTER_BYTES = _register_bytes()
+
+# How much of a register is multiplied at a time: AMD's Zen 4 takes those of 64 bytes in two halves.
+_SPLITS_REGISTERS = cpu_target.target_context.codegen().magic_tuple()[1] == "znver4"
+MULTIPLIED_BYTES = 32 if REGISTER_BYTES == 64 and _SPLITS_REGISTERS else REGISTER_BYTES
+
 INTEGER = ir.IntType(64)
 
 
