@@ -34,7 +34,7 @@ def train(worker: Worker, repetitions: int, seed: int) -> float:
     return float(worker.call("train", repetitions, seed))
 
 
-def evaluate(worker: Worker, repetitions: int, seed: int) -> float:  # noqa: ARG001
+def evaluate(worker: Worker, repetitions: int, seed: int) -> float:  # noqa: ARG001 - as `train`
     """Return the seconds of `repetitions` evaluations of the training part."""
     return math.fsum(worker.call("evaluate", "train").seconds for _ in range(repetitions))
 

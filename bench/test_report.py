@@ -165,7 +165,8 @@ def test_an_error_in_a_worker_arrives_with_its_traceback() -> None:
         with pytest.raises(WorkerFailedError, match="data: must be"):
             worker.call("build", Workload((3, 2), data="no such data", n_train=4))
         worker.call("ready")
-        assert worker.cpu_seconds() is None or worker.cpu_seconds() > 0  # type: ignore[operator]
+        seconds = worker.cpu_seconds()
+        assert seconds is None or seconds > 0
 
 
 def test_a_worker_that_dies_is_named() -> None:

@@ -57,8 +57,12 @@ class ScikitLearn(Peer):
         X, y = self.parts["train"]
         return X[order], y[order]
 
-    def train_epoch(self, prepared: tuple[NDArray[Any], NDArray[np.int64]], rates: NDArray[Any]) -> None:  # noqa: ARG002
-        """Pass over the rows once; the rate is constant and set in `setup`."""
+    def train_epoch(
+        self,
+        prepared: tuple[NDArray[Any], NDArray[np.int64]],
+        rates: NDArray[Any],  # noqa: ARG002 - as the other peers; the rate is constant
+    ) -> None:
+        """Pass over the rows once, at the rate that `setup` has set."""
         X, y = prepared
         self.classifier.partial_fit(X, y, classes=self.classes)
 

@@ -19,7 +19,7 @@ NAMES = (
 _EPOCHS = 2
 
 
-def measure(options: Options) -> Json:  # noqa: ARG001
+def measure(options: Options) -> Json:  # noqa: ARG001 - as other sections
     """Run every implementation in a process of its own, one after the other."""
     results = {}
     for each in chosen(NAMES):

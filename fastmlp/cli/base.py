@@ -80,7 +80,7 @@ class _HelpMixin(click.Command):
 
     examples: Sequence[tuple[str, str]] = ()
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as Click calls it
         """Write the first paragraph, then the examples, then the other paragraphs."""
         first, _, rest = inspect.cleandoc(self.help or "").partition("\n\n")
         formatter.write_paragraph()
@@ -164,11 +164,11 @@ class LazyGroup(_HelpMixin, click.Group):
         self.examples = examples
         self.params += _common_options()
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as Click calls it
         """Return the names in the order of the table."""
         return list(self.table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as Click calls it
         """Import a command."""
         if cmd_name not in self.table:
             return None
@@ -187,7 +187,7 @@ class LazyGroup(_HelpMixin, click.Group):
             raise click.UsageError(f"no such command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as Click calls it
         """Write the commands from the table, importing none of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, short_help) for name, (_, short_help) in self.table.items()])

@@ -144,7 +144,7 @@ class OneOf(_ParamType):
     def __init__(self, names: Sequence[str], aliases: Mapping[str, str] | None = None) -> None:
         self.names, self.aliases = tuple(names), dict(aliases or {})
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002 - as Click calls it
         """Return "[a|b|c]"."""
         return f"[{'|'.join(self.names)}]"
 
@@ -159,8 +159,8 @@ class OneOf(_ParamType):
 
     def shell_complete(
         self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - as Click calls it
+        param: click.Parameter,  # noqa: ARG002 - as Click calls it
         incomplete: str,
     ) -> list[click.shell_completion.CompletionItem]:
         """Offer the names that begin with what was typed."""

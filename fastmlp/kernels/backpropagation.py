@@ -12,7 +12,7 @@ from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.input_layer import inputs_of_half
-from fastmlp.kernels.layout import NARROW, TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.layout import NARROW_INPUTS, TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.marks import MARK
 from fastmlp.kernels.piece import activations, deltas_of, earlier_activations, logits_start, scratch_start
 from fastmlp.kernels.propagation import activation_marks, on_matrix_unit, probabilities, rectified, skips_zeros
@@ -99,7 +99,7 @@ def propagate_parts(layers, i, options, memory, piece):
     block = VECTORS * lanes_of(memory.own)
     square, panel = block * block, options.capacity * block
     nothing = scratch_start(layers, options)  # instead of biases
-    skip = layer.inputs >= NARROW and rectified(options, memory)
+    skip = layer.inputs >= NARROW_INPUTS and rectified(options, memory)
     first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, last = share(layer.outputs, layer.groups, group), share(layer.outputs, layer.groups, group + 1)

@@ -313,8 +313,10 @@ def train_batches(layers, options_record, data, memory, team, rates, losses, tim
             if options.stretch == 1 or position == 0 or step == first_step:
                 gather(layers, options, data, memory, piece if options.stretch == 1 else whole, gathered)
                 since = lap(times, team, GATHER, since)
-                if options.stretch > 1 or options.idle:
-                    input_step.begin(layers, options, data, memory, whole)
+                if options.idle:
+                    input_step.catch_up(layers, options, memory)
+                if options.stretch > 1:
+                    input_step.begin_stretch(layers, options, data, memory, whole)
             if options.sparse and options.stretch == 1:
                 gathered, barriers, since = multiply_inputs(
                     layers, options, data, memory, team, piece, sharing_inputs, barriers, times, since,

@@ -25,15 +25,9 @@ from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load, store
 
 
 @phase
-def begin(layers, options, data, memory, piece):
-    """Weights that have waited catch up, or a stretch begins.
-
-    All its products with the weights as they are, and those of its samples with each other.
-    """
+def begin_stretch(layers, options, data, memory, piece):
+    """All products of a stretch with the weights as they are, and those of its samples with each other."""
     layer = layers[0]
-    if options.idle:
-        catch_up(layers, options, memory)
-        return
     multiply(layers, options, data, memory, piece)
     block = VECTORS * lanes_of(memory.own)
     quads = memory.input_walks

@@ -51,13 +51,17 @@ CLASS_ROWS = 5
 # A layer with fewer blocks of outputs than this is too narrow to gain by skipping what a ReLU has switched off.
 WIDE = 8
 
-# Unless a thread owns at least so many blocks of it: where 32 bytes are multiplied at a time a block saves twice as
-# much. Measured at batch 32 on an AMD Zen 4, against ``WIDE`` alone: on two threads 784-64-64-10 trains 7 to 14 %
-# faster, 784-(10 x 64)-10 7 to 9 %, 784-128-128-10 7 to 11 %, on one 784-(10 x 64)-10 20 to 25 % and
-# 784-(6 x 128)-10 26 to 28 %, layers of 32 1 to 6 %; in mini-batches of 4 or 8 all within 8 %. The same with registers
-# of 32 bytes, which two blocks do not fill: on two threads 784-64-64-10 trains 9 % faster, but if a thread with only
-# two blocks of 784-(10 x 64)-10 skips as well, that 5 % slower.
+# Unless some thread owns at least so many blocks of it: where 32 bytes are multiplied at a time, what is skipped saves
+# twice as much. Measured on an AMD Zen 4 at batch 32, against ``WIDE`` alone: on two threads 784-64-64-10 trains 7 to
+# 16 % faster, 784-(10 x 64)-10 6 to 9 %, 784-128-128-10 7 to 12 %, on one 784-(10 x 64)-10 20 to 25 % and
+# 784-(6 x 128)-10 26 to 28 %; in mini-batches of 4 or 8 all within 8 %. Compiled for AVX2 on the same CPU 784-64-64-10
+# trains 8 % faster on two threads and 784-(10 x 64)-10 13 % on one.
 NARROW = WIDE if MULTIPLIED_BYTES != 32 else 1 if REGISTER_BYTES == 64 else 4
+
+# The same for the gradient of the inputs, by their blocks; a thread walks over its own outputs only. With AVX2, on two
+# threads, 784-(10 x 64)-10 trains 9 % slower with 4 than with 8, and nothing is faster. Without it a Zen 4 trains
+# 784-(10 x 64)-10 11 % slower on one thread with 8 than with 1, and other narrow networks 2 to 7 %.
+NARROW_INPUTS = NARROW if REGISTER_BYTES == 64 else WIDE
 
 # Whether the first layer walks over single inputs, see ``singles``. Measured on an AMD Zen 3 against quads of inputs,
 # batch 32: on two threads 784-64-10 trains 12 to 17 % faster, 784-128-10 15 %, 784-256-10 8 %, 784-512-10 4 %,

@@ -70,7 +70,7 @@ class Piece(NamedTuple):
     last: bool
     ahead: int  # position in the order of what this thread gathers next
     row: int  # samples before it in its stretch, see ``stretch``
-    waits: bool  # whether it is left to the next piece to let weights step on the matrix unit, by both
+    waits: bool  # whether it is left to the next piece to let some weights step, by both; see ``batch.step_together``
     earlier: int  # samples of the piece before that has left it to this one, or 0
     begins: bool  # whether this piece, or the one before that has left it to this one, is the first
 

@@ -385,6 +385,7 @@ def _step_units(blocks):
     return step_tiles
 
 
+# Two where four are too many: layers of 64 train 1 to 5 % faster than by one, on an AMD Zen 4.
 _step_units_one, _step_units_two, _step_units_four = _step_units(1), _step_units(2), _step_units(4)
 
 
