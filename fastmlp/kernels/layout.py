@@ -55,7 +55,7 @@ WIDE = 8
 # twice as much. Measured on an AMD Zen 4 at batch 32, against ``WIDE`` alone: on two threads 784-64-64-10 trains 7 to
 # 16 % faster, 784-(10 x 64)-10 6 to 9 %, 784-128-128-10 7 to 12 %, on one 784-(10 x 64)-10 20 to 25 % and
 # 784-(6 x 128)-10 26 to 28 %; in mini-batches of 4 or 8 all within 8 %. Compiled for AVX2 on the same CPU 784-64-64-10
-# trains 8 % faster on two threads and 784-(10 x 64)-10 13 % on one.
+# trains 3 to 8 % faster on two threads and 784-(10 x 64)-10 12 to 15 % on one, and as fast on two.
 NARROW = WIDE if MULTIPLIED_BYTES != 32 else 1 if REGISTER_BYTES == 64 else 4
 
 # The same for the gradient of the inputs, by their blocks; a thread walks over its own outputs only. With AVX2, on two
