@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp.kernels.activation import ACTIVATIONS
-from fastmlp.kernels.layout import OPTIONS, SINGLY, WORD, Layout, aligned_zeros, quad_distance
+from fastmlp.kernels.layout import OPTIONS, WORD, Layout, aligned_zeros, quad_distance
 from fastmlp.kernels.piece import Data
 
 
@@ -60,6 +60,7 @@ class Model:
         values |= {
             "capacity": layout.rows,
             "columns": layout.columns,
+            "gathered": layout.gathered,
             "words": layout.words,
             "apart": quad_distance(self.sizes[0]),
             "n_features": self.sizes[0],
@@ -73,9 +74,9 @@ class Model:
     def suited(self, X: NDArray[Any]) -> NDArray[Any]:
         """Samples as the kernels take them: as numbers of our dtype, if they are bytes with a factor for each feature.
 
-        See ``kernels.singles``. What is read from files has no such bytes.
+        See ``kernels.background.scale``. What is read from files has no such bytes.
         """
-        return X.astype(self.dtype, copy=False) if SINGLY and self.sparse and self.std.ndim > 0 else X
+        return X.astype(self.dtype, copy=False) if self.sparse and self.std.ndim > 0 else X
 
     def data(
         self,
@@ -92,9 +93,10 @@ class Model:
         factor[:n_features] = 1.0 / self.std
         shift[:n_features] = -self.mean / self.std if self.sparse else self.mean
         origin, beta = (zeros, shift) if self.sparse else (shift, zeros)
-        # floats could overflow without their factor
         scale = factor[:1].copy() if X.dtype == np.uint8 and self.std.ndim == 0 else np.ones(1, self.dtype)
-        return Data(read_only(X), read_only(labels), read_only(order), origin, factor, beta, scale, projections)
+        numbers = np.arange(256, dtype=self.dtype)
+        X, labels, order = read_only(X), read_only(labels), read_only(order)
+        return Data(X, labels, order, origin, factor, beta, scale, numbers, projections)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

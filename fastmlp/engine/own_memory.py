@@ -31,7 +31,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
     """The fields of ``Memory`` from ``own`` on."""
     return (
         aligned_zeros(layout.n_private, layout.dtype),
-        aligned_zeros(layout.n_raw, np.dtype(np.uint8)),
+        aligned_zeros(layout.n_gathered, np.dtype(np.uint8)),
         aligned_masks(layout.n_starts),
         aligned_masks(layout.n_nonzero),
         aligned_zeros(layout.n_marks, np.dtype(np.uint32)),
@@ -44,11 +44,7 @@ def own_memory(layout: Layout) -> tuple[NDArray[Any], ...]:
 
 
 def fit(memory: Memory, layout: Layout, data: Data) -> Memory:
-    """Memory for data of their dtype.
-
-    Floats are scaled where they are, unless the next are gathered meanwhile or those of the piece before are kept.
-    """
-    if data.x.dtype == memory.raw.dtype:
+    """Memory for data of their dtype."""
+    if data.x.dtype == memory.gathered.dtype:
         return memory
-    apart = layout.shares_inputs or layout.joins_pieces
-    return memory._replace(raw=aligned_zeros(layout.n_raw, data.x.dtype) if apart else memory.own)
+    return memory._replace(gathered=aligned_zeros(layout.n_gathered, data.x.dtype))

@@ -33,13 +33,13 @@ from fastmlp.kernels.tile import (
     VECTORS,
     accumulate_rows,
     add,
-    fill,
     lanes_of,
     load,
     load_as,
     multiply,
     multiply_add,
     multiply_add_rows,
+    scale_floats,
     store,
     sum_elements,
     sum_rows,
@@ -97,39 +97,26 @@ def gather(x, n_features, order, first, samples, raw, raw_start, first_input, la
                 transpose_rows(x, starts, row, i, raw, raw_start + i * columns + row, columns, MARK)
 
 
-@kernel
-def scale_pair(raw, columns, samples, factor, scale, i, a, a_start):
-    """``scale * a = raw * factor`` for inputs ``i`` and ``i + 1``.
+@phase
+def scale(x, start, columns, samples, factor, first_input, last_input):
+    """``x = x * factor`` if these are floats; bytes stay as they are, and wait for a factor that they have in common.
+
+    Floats could overflow without theirs.
 
     Parameters
     ----------
-    raw : uint8 or float (flat)
-        ``[inputs][columns]``, from ``gather``.
-    columns, samples : int
-        Room, and samples in use; whole registers are written.
+    x : uint8 or float (flat), overwritten
+        ``[inputs][columns]`` at ``start``, from ``gather``; whole registers are written.
+    samples : int
     factor : float
         1 / std of each feature; zero where there is no feature, up to whole words of ``WORD`` inputs.
-    scale : float (1,)
-        1, or ``factor`` if that is the same for all features: then there is nothing to multiply here. In memory, so
-        that the compiler does not make a copy of the loops around this for each of the two, which takes it seconds.
-    a : float (flat), overwritten
-        ``[2][columns]`` at ``a_start``; may be where ``raw`` has the two.
+    first_input, last_input : int
+        Range of inputs.
     """
-    lanes = lanes_of(a)
-    one_by_one = get(scale, 0) == 1
-    for k in range(i, i + 2):
-        own_factor = fill(a, get(factor, k), 1, 1)
-        target = a_start + (k - i) * columns
+    lanes = lanes_of(factor)
+    for i in range(first_input, last_input):
         for row in range(0, samples, lanes):
-            values = load_as(a, raw, k * columns + row, 0, 1, 1)
-            store(a, target + row, 0, multiply(values, own_factor) if one_by_one else values)
-
-
-@phase
-def scale_inputs(raw, columns, samples, factor, scale, inputs, a, a_start):
-    """``scale_pair`` for all inputs, an even number."""
-    for i in range(0, inputs, 2):
-        scale_pair(raw, columns, samples, factor, scale, i, a, a_start + i * columns)
+            scale_floats(x, start + i * columns + row, get(factor, i))
 
 
 @phase

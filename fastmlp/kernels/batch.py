@@ -42,7 +42,7 @@ from fastmlp.kernels.backpropagation import (
 )
 from fastmlp.kernels.compiler import entry_kernel, kernel, phase
 from fastmlp.kernels.flat import flat, get, put
-from fastmlp.kernels.layout import MICRO_BATCH, PANELS, SINGLY
+from fastmlp.kernels.layout import MICRO_BATCH, PANELS
 from fastmlp.kernels.machine import clock, flush_subnormals, load_acquire, restore_floating_point
 from fastmlp.kernels.matrix_unit import begin_tiles, end_tiles
 from fastmlp.kernels.piece import Piece, lone_piece
@@ -135,9 +135,7 @@ def gather_next(layers, options, data, memory, number, step, offset, last_step):
         begin, count = samples_of(step + 1, options, data)
         offset = 0
     samples = min(MICRO_BATCH, count - offset)
-    input_layer.gather_samples(
-        layers, options, data, memory, number, begin + offset, samples, begin + offset + samples, 0
-    )
+    input_layer.gather_samples(layers, options, data, memory, number, begin + offset, samples, begin + offset + samples)
     return True
 
 
@@ -230,8 +228,6 @@ def settle(layers, options, data, memory, team):
     if get(team.control, PENDING) > 0:
         done = by_reference(whole_stretch(get(team.control, BEGIN), get(team.control, PENDING), memory))
         gather(layers, options, data, memory, done, False)
-        if not SINGLY:
-            input_layer.multiply(layers, options, data, memory, done)  # scales what the weights step by
         input_step.step(layers, options, data, memory, done, 0.0)
     if options.sparse:
         input_step.fold(layers, options, data, memory, False, 0)

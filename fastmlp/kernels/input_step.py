@@ -15,8 +15,7 @@ from fastmlp.kernels.input_layer import (
     rule_of,
     starts_of,
     walks_of,
-    where_raw,
-    where_scaled,
+    where_gathered,
 )
 from fastmlp.kernels.layout import SINGLY, WORD
 from fastmlp.kernels.piece import deltas_of, projections_start
@@ -36,23 +35,22 @@ def begin_stretch(layers, options, data, memory, piece):
         inputs = layer.inputs * block
         background.gather(
             data.x, options.n_features, data.order, piece.start, piece.samples,
-            memory.raw, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
+            memory.gathered, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
         )  # fmt: skip
         walks.list_inputs(
-            memory.raw, options.columns, piece.samples, 0, inputs, options.apart, quads, layer.words * WORD, 0, 0
+            memory.gathered, 0, options.columns, piece.samples, 0, inputs, options.apart,
+            quads, layer.words * WORD, 0, 0,
         )  # fmt: skip
-        background.scale_inputs(
-            memory.raw, options.columns, piece.samples, data.factor, data.scale, inputs, memory.own, 0
-        )  # fmt: skip
+        background.scale(memory.gathered, 0, options.columns, piece.samples, data.factor, 0, inputs)
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
-        # where ``multiply`` scales them, only who owns weights of the inputs has done so
+        # only who owns weights of the inputs has gathered them
         first = begin + share(end - begin, layer.groups, layer.first_group)
         last = begin + share(end - begin, layer.groups, layer.last_group)
         for k in range(b + 1 if first < last else 0):
             stretch.multiply_samples(
-                memory.own, 0, options.columns, first, last, k, quads, layer.words * WORD,
+                memory.gathered, 0, options.columns, data.numbers, first, last, k, quads, layer.words * WORD,
                 memory.shared, layer.products + k * options.capacity * block,
             )  # fmt: skip
 
@@ -88,7 +86,7 @@ def where_kept(layer, options, memory, piece):
 
 
 @kernel
-def _step_by(layer, options, data, memory, piece, number, shrink, a_start, input_walks, deltas, d_start):
+def _step_by(layer, options, data, memory, piece, number, shrink, input_walks, deltas, d_start):
     """The step of the owned weights by the samples of piece ``number``: this one, the one before, or a stretch."""
     block = VECTORS * lanes_of(memory.own)
     weights, panel = layer.inputs * block * block, options.capacity * block
@@ -109,7 +107,8 @@ def _step_by(layer, options, data, memory, piece, number, shrink, a_start, input
                 idle.count_singly(begin, end, input_walks, memory.idle)
         return
     sparse.step_inputs(
-        last - first, rule, piece.first, piece.last, options.momentum, shrink, memory.own, a_start, options.columns,
+        last - first, rule, piece.first, piece.last, options.momentum, shrink,
+        memory.gathered, where_gathered(layer, options, number), options.columns, data.numbers,
         input_walks, layer.words * WORD, deltas, d_start, panel,
         memory.parameters, memory.velocities, memory.sums, w_start, weights,
     )  # fmt: skip
@@ -128,12 +127,11 @@ def step(layers, options, data, memory, piece, shrink):
     """The step of the owned weights of inputs with a background, also by the piece before if that has left its."""
     layer = layers[0]
     deltas, d_start = where_kept(layer, options, memory, piece)
+    common = layer, options, data, memory, piece
     if joined(options, piece):
-        earlier = piece.number - 1, shrink, np.int64(0), memory.input_walks, deltas, layer.deltas
-        _step_by(layer, options, data, memory, piece, *earlier)
+        _step_by(*common, piece.number - 1, shrink, memory.input_walks, deltas, layer.deltas)
         shrink = 0 * shrink  # only once
-    a_start, input_walks = where_scaled(layer, options, piece), walks_of(memory, options, piece)
-    _step_by(layer, options, data, memory, piece, piece.number, shrink, a_start, input_walks, deltas, d_start)
+    _step_by(*common, piece.number, shrink, walks_of(memory, options, piece), deltas, d_start)
 
 
 @phase
@@ -155,7 +153,8 @@ def step_piece(layers, options, data, memory, piece, shrink):
         if not piece.waits:
             split_bytes.weight_step(
                 last - first, options.rule, piece.begins, piece.last, options.momentum, shrink,
-                memory.raw, where_raw(layer, options, piece), options.columns, piece.earlier, piece.samples,
+                memory.gathered, where_gathered(layer, options, piece.number),
+                where_gathered(layer, options, piece.number - 1), options.columns, piece.earlier, piece.samples,
                 layer.inputs, memory.shared, d_start + first * panel, layer.deltas + first * panel, panel,
                 memory.parameters, memory.velocities, memory.sums, layer.weights + first * weights, weights,
                 memory.operands,

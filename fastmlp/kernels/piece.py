@@ -20,7 +20,8 @@ class Data(NamedTuple):
     origin: NDArray[Any]
     factor: NDArray[Any]
     beta: NDArray[Any]
-    scale: NDArray[Any]  # see ``background.scale_pair``
+    scale: NDArray[Any]  # the common factor that products of bytes wait for; 1 for floats, see ``background.scale``
+    numbers: NDArray[Any]  # float (256,), what bytes stand for
     projections: NDArray[Any]  # float, of each sample on the background; none where only is predicted
 
 
@@ -37,7 +38,7 @@ class Memory(NamedTuple):
     masks: NDArray[Any]
     exchange: NDArray[Any]  # what threads that share the inputs exchange; then all else but ``control`` is their own
     own: NDArray[Any]
-    raw: NDArray[Any]  # as x; the own memory itself where that has the same dtype
+    gathered: NDArray[Any]  # samples of one piece or several, as x, transposed; see ``background.gather``
     starts: NDArray[Any]  # where samples begin, see ``input_layer.starts_of``
     nonzero: NDArray[Any]
     marks: NDArray[Any]
@@ -123,8 +124,8 @@ def partial_sums(layer, length, piece, group):
 
 @kernel
 def logits_start(options):
-    """Where in a thread's own memory the logits begin: behind the standardised inputs, of two pieces if they join."""
-    return (1 + options.joins_pieces) * options.words * WORD * options.capacity
+    """Where in a thread's own memory the logits begin: behind the standardised inputs."""
+    return options.words * WORD * options.capacity
 
 
 @kernel
@@ -135,8 +136,5 @@ def projections_start(layers, options):
 
 @kernel
 def scratch_start(layers, options):
-    """Where in a thread's own memory there is room for the zeros and the transposed weights of ``propagate_parts``.
-
-    Or, where only is predicted, for the scaled inputs of two walks.
-    """
+    """Where in a thread's own memory there is room for the zeros and the transposed weights of ``propagate_parts``."""
     return projections_start(layers, options) + options.capacity

@@ -16,21 +16,21 @@ from __future__ import annotations
 import numpy as np
 
 from fastmlp.kernels import optimizer
-from fastmlp.kernels.background import scale_pair
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     VECTORS,
-    accumulate_rows,
+    accumulate_inputs,
     lanes_of,
     load_blocks,
     multiply_add_blocks,
+    multiply_add_inputs,
     store_blocks,
     zeros,
 )
-from fastmlp.kernels.vector import REGISTER_BYTES
+from fastmlp.kernels.vector import MULTIPLIED_BYTES, REGISTER_BYTES
 from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, samples_of_pair, union, walk_count
 
 # Words of inputs whose weights, of four blocks, stay in the first-level cache while all samples pass (32 KiB).
@@ -41,8 +41,11 @@ INPUT_WORDS = 1
 # multiply 13 % fewer zeros than quads. On an Intel Xeon two blocks of pairs take 3 to 8 % more time for a whole
 # mini-batch at 784-128-10 to 784-1024-10 than two of quads, as they walk twice as often. On two threads of an AMD Zen 5
 # four blocks of pairs take 3 % less time at 784-512-10 and 4 % at 784-1024-10, on one 1 to 2 % less at 784-128-10.
+# On an AMD Zen 4, which multiplies half a register at a time, two of pairs are fastest: with 32 samples on one core,
+# 784 x 64 weights step in 7.3 us, two of quads in 7.6; 784 x 256 in 28.7 us, two of quads in 30.6, four of pairs in
+# 29.7, as fewer deltas stay in the first-level cache.
 STEP_BLOCKS = 2 if REGISTER_BYTES == 64 else 1
-PAIR_BLOCKS = 2 * STEP_BLOCKS
+PAIR_BLOCKS = 2 * STEP_BLOCKS if MULTIPLIED_BYTES == REGISTER_BYTES else STEP_BLOCKS
 _PAIR_VECTORS = PAIR_BLOCKS * VECTORS  # has a name as Numba takes no expression for a literal
 
 ONE = np.uint64(1)
@@ -122,80 +125,52 @@ def forward(
             b += 1
 
 
-@kernel
-def _places(a_start, columns, keep, quad, k):
-    """Where the inputs of both pairs of walk ``k`` are, once they are scaled."""
-    i, j = pairs_of(quad)
-    # a branch on ``keep`` would have the compiler make the loops around this twice
-    again = (1 - keep) * (k % 2) * 2 * PAIR
-    return a_start + (keep * i + again) * columns, a_start + (keep * j + again + (1 - keep) * PAIR) * columns
-
-
-@kernel
-def _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, quad, k):
-    """``scale_pair`` for both pairs of walk ``k``."""
-    i, j = pairs_of(quad)
-    first, second = _places(a_start, columns, keep, quad, k)
-    scale_pair(raw, columns, samples, factor, scale, i, a, first)
-    scale_pair(raw, columns, samples, factor, scale, j, a, second)
-
-
 def _forward_inputs(blocks):
     """Make the kernel for quads of inputs and some neighbouring blocks of outputs."""
     vectors = blocks * VECTORS
 
     @phase
     def forward_quads(
-        raw, factor, scale, scaled, a, a_start, columns, keep, samples, rows, walks, stride, first_walk, last_walk,
-        w, w_start, w_gap, z, z_start, z_gap,
+        x, x_start, columns, numbers, rows, quads, stride, first_walk, last_walk, w, w_start, w_gap, z, z_start, z_gap
     ):  # fmt: skip
         """``z = a W`` for some blocks of outputs, walking over the samples of each input.
 
         The weights of a few inputs are in registers while the samples pass that are not zero there. Neighbouring pixels
-        are zero together more often than pixels of different samples. The inputs of the next walk are scaled meanwhile:
-        that costs less than to do it before, as multiply-adds set the pace here and memory does there.
+        are zero together more often than pixels of different samples. Bytes are looked up one by one: 784 x 64 weights
+        take 7.4 us with 32 samples on one core of an AMD Zen 4, and 8.4 us if bytes are converted by whole registers
+        before, of which zeros are most.
 
         Parameters
         ----------
-        raw, factor, scale, columns, samples
-            See ``background.scale_pair``.
-        scaled : bool
-            Whether ``a`` is there already, from other blocks.
-        a : float (flat), overwritten
-            ``[inputs][columns]`` at ``a_start``; if they are not to be kept for a weight step or other blocks,
-            ``[8][columns]``, used again and again, which takes 3 % less time for an evaluation.
-        keep : int
-            1 if they are, else 0.
+        x : uint8 or float (flat)
+            ``[inputs][columns]`` at ``x_start``.
+        numbers : float (256,)
+            What bytes stand for.
         rows : int
             Rows of ``z`` to fill; those after the samples become 0.
-        w, w_start, w_gap, z, z_start, z_gap
-            As in ``forward_tiles``.
-        walks, stride
-            From ``list_inputs``.
+        quads, stride
+            From ``walks.list_inputs``.
         first_walk, last_walk : int
             Which of them.
+        w, w_start, w_gap, z, z_start, z_gap
+            As in ``forward_tiles``.
         """
         block = VECTORS * lanes_of(z)
         for row in range(rows):
             store_blocks(z, z_start + row * block, 0, z_gap, zeros(z, 1, vectors))
-        last_scaled = first_walk if scaled else last_walk
-        if first_walk < last_scaled:
-            _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, first_walk), first_walk)
         for k in range(first_walk, last_walk):
-            quad, bits = get(walks, k), get(walks, stride + k)
-            i, j = pairs_of(quad)
+            i, j = pairs_of(get(quads, k))
             first = load_blocks(w, w_start + i * block, block, w_gap, PAIR, blocks)
             second = load_blocks(w, w_start + j * block, block, w_gap, PAIR, blocks)
-            if k + 1 < last_scaled:
-                _scale_quad(raw, factor, scale, a, a_start, columns, keep, samples, get(walks, k + 1), k + 1)
-            i, j = _places(a_start, columns, keep, quad, k)
+            i, j = x_start + i * columns, x_start + j * columns
+            bits = get(quads, stride + k)
             while bits != 0:
                 row = count_trailing_zeros(bits)
                 bits &= bits - ONE
                 target = z_start + row * block
                 tile = load_blocks(z, target, 0, z_gap, 1, blocks)
-                tile = accumulate_rows(tile, a, i + row, columns, first)
-                tile = accumulate_rows(tile, a, j + row, columns, second)
+                tile = accumulate_inputs(tile, x, i + row, columns, numbers, first)
+                tile = accumulate_inputs(tile, x, j + row, columns, numbers, second)
                 store_blocks(z, target, 0, z_gap, tile)
 
     return forward_quads
@@ -206,7 +181,7 @@ _inputs_one, _inputs_two = _forward_inputs(1), _forward_inputs(2)
 
 @phase
 def forward_inputs(
-    n_blocks, raw, factor, scale, a, a_start, columns, keep, samples, rows, quads, stride, first_walk, last_walk,
+    n_blocks, x, x_start, columns, numbers, rows, quads, stride, first_walk, last_walk,
     w, w_start, w_gap, z, z_start, z_gap,
 ):  # fmt: skip
     """``z = a W`` for any number of blocks of outputs, otherwise as above.
@@ -217,8 +192,8 @@ def forward_inputs(
     b = 0
     while b < n_blocks:
         arguments = (
-            raw, factor, scale, keep * b > 0, a, a_start, columns, keep, samples, rows, quads, stride,
-            first_walk, last_walk, w, w_start + b * w_gap, w_gap, z, z_start + b * z_gap, z_gap,
+            x, x_start, columns, numbers, rows, quads, stride, first_walk, last_walk,
+            w, w_start + b * w_gap, w_gap, z, z_start + b * z_gap, z_gap,
         )  # fmt: skip
         if n_blocks - b >= 2:
             _inputs_two(*arguments)
@@ -244,10 +219,10 @@ def steps_of_empty(rule, first, last, shrink, walks):
 def steps_pairs(n_blocks, rule):
     """Whether some of so many blocks of weights step by pairs of inputs.
 
-    With momentum they do not: velocities, weights and steps of a tile need more registers than there are, and
-    784-512-10 takes 10 % more time.
+    With momentum twice as many blocks as of quads do not: velocities, weights and steps of a tile need more registers
+    than there are, and 784-512-10 takes 10 % more time.
     """
-    return rule == optimizer.DIRECT and n_blocks >= PAIR_BLOCKS
+    return n_blocks >= PAIR_BLOCKS and (rule == optimizer.DIRECT or PAIR_BLOCKS == STEP_BLOCKS)
 
 
 def _step_inputs(blocks):
@@ -256,7 +231,7 @@ def _step_inputs(blocks):
 
     @phase
     def step_quads(
-        rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
+        rule, first, last, momentum, shrink, x, x_start, columns, numbers, quads, stride,
         deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
     ):  # fmt: skip
         """One step for some blocks of weights: ``a^T deltas``, then the update rule.
@@ -265,10 +240,8 @@ def _step_inputs(blocks):
         ----------
         rule, first, last, momentum, shrink
             See ``optimizer``.
-        a : float (flat)
-            ``[inputs][columns]`` at ``a_start``, from ``forward_inputs``.
-        quads, stride
-            From ``walks.list_inputs``.
+        x, x_start, columns, numbers, quads, stride
+            As in ``forward_quads``.
         deltas : float (flat)
             Blocks ``[samples][BLOCK]`` at ``d_start`` and then every ``d_gap``, already multiplied by
             -learning_rate / batch_size.
@@ -281,14 +254,14 @@ def _step_inputs(blocks):
             offset, other_offset = w_start + i * block, w_start + j * block
             tile = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, offset, w_gap, shrink)
             other = optimizer.begin(rule, first, zeros(w, PAIR, vectors), w, sums, other_offset, w_gap, shrink)
-            i, j = a_start + i * columns, a_start + j * columns
+            i, j = x_start + i * columns, x_start + j * columns
             bits = get(quads, stride + k)
             while bits != 0:
                 row = count_trailing_zeros(bits)
                 bits &= bits - ONE
                 d_offset = d_start + row * block
-                tile = multiply_add_blocks(tile, a, i + row, columns, deltas, d_offset, d_gap)
-                other = multiply_add_blocks(other, a, j + row, columns, deltas, d_offset, d_gap)
+                tile = multiply_add_inputs(tile, x, i + row, columns, numbers, deltas, d_offset, d_gap)
+                other = multiply_add_inputs(other, x, j + row, columns, numbers, deltas, d_offset, d_gap)
             optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
             optimizer.end(rule, last, other, w, v, sums, other_offset, w_gap, momentum, shrink)
 
@@ -296,22 +269,26 @@ def _step_inputs(blocks):
 
 
 @phase
-def _step_pairs(shrink, a, a_start, columns, quads, stride, deltas, d_start, d_gap, w, w_start, w_gap):
-    """As ``step_quads``, one pair of each quad after the other: ``w <- (1 - shrink) w + a^T deltas`` (``DIRECT``).
+def _step_pairs(
+    rule, first, last, momentum, shrink, x, x_start, columns, numbers, quads, stride,
+    deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
+):  # fmt: skip
+    """As ``step_quads``, one pair of each quad after the other, for ``PAIR_BLOCKS`` neighbouring blocks of outputs.
 
-    For ``PAIR_BLOCKS`` neighbouring blocks of outputs; ``quads`` from ``walks.list_pairs``.
+    ``quads`` from ``walks.list_pairs``.
     """
     block = VECTORS * lanes_of(w)
     for k in range(walk_count(quads)):
         for pair, i in enumerate(pairs_of(get(quads, k))):
-            offset, start = w_start + i * block, a_start + i * columns
-            tile = optimizer.begin(optimizer.DIRECT, True, zeros(w, PAIR, _PAIR_VECTORS), w, w, offset, w_gap, shrink)
+            offset, start = w_start + i * block, x_start + i * columns
+            tile = optimizer.begin(rule, first, zeros(w, PAIR, _PAIR_VECTORS), w, sums, offset, w_gap, shrink)
             bits = samples_of_pair(quads, stride, k, pair)
             while bits != 0:
                 row = count_trailing_zeros(bits)
                 bits &= bits - ONE
-                tile = multiply_add_blocks(tile, a, start + row, columns, deltas, d_start + row * block, d_gap)
-            optimizer.end(optimizer.DIRECT, True, tile, w, w, w, offset, w_gap, 0.0, shrink)
+                d_offset = d_start + row * block
+                tile = multiply_add_inputs(tile, x, start + row, columns, numbers, deltas, d_offset, d_gap)
+            optimizer.end(rule, last, tile, w, v, sums, offset, w_gap, momentum, shrink)
 
 
 _step_one = _step_inputs(1)
@@ -331,21 +308,18 @@ def step_empty_quads(rule, first, last, momentum, shrink, walks, stride, w, v, s
 
 @phase
 def step_inputs(
-    n_blocks, rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
+    n_blocks, rule, first, last, momentum, shrink, x, x_start, columns, numbers, quads, stride,
     deltas, d_start, d_gap, w, v, sums, w_start, w_gap,
 ):  # fmt: skip
     """One step for any number of blocks of weights of inputs with a background, but for empty quads; as above."""
     b = 0
     while b < n_blocks:
         arguments = (
-            rule, first, last, momentum, shrink, a, a_start, columns, quads, stride,
+            rule, first, last, momentum, shrink, x, x_start, columns, numbers, quads, stride,
             deltas, d_start + b * d_gap, d_gap, w, v, sums, w_start + b * w_gap, w_gap,
         )  # fmt: skip
         if steps_pairs(n_blocks - b, rule):
-            _step_pairs(
-                shrink, a, a_start, columns, quads, stride, deltas, d_start + b * d_gap, d_gap,
-                w, w_start + b * w_gap, w_gap,
-            )  # fmt: skip
+            _step_pairs(*arguments)
             b += PAIR_BLOCKS
         elif n_blocks - b >= STEP_BLOCKS:
             _step_several(*arguments)

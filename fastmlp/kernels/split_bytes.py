@@ -1,6 +1,6 @@
 """The products of the first hidden layer on the matrix unit, for float32 weights and samples of bytes.
 
-A byte is a number of 16 bits, exactly. So where samples wait for their common factor (see ``background.scale_pair``)
+A byte is a number of 16 bits, exactly. So where samples wait for their common factor (see ``background.scale``)
 three products do for the six of ``split``, and samples need not be split; zeros are multiplied like other numbers.
 
 Forwards 64 samples and half a block of outputs are multiplied at a time, so that weights are split once for all
@@ -158,15 +158,15 @@ def forward(
 
 @phase_of_matrix_unit
 def weight_step(
-    n_blocks, rule, first, last, momentum, shrink, raw, raw_start, columns, earlier, samples, inputs,
+    n_blocks, rule, first, last, momentum, shrink, x, x_start, x_earlier, columns, earlier, samples, inputs,
     deltas, d_start, d_earlier, d_gap, w, v, sums, w_start, w_gap, operands,
 ):  # fmt: skip
     """``s = x^T deltas``, then the update rule, as ``split.weight_step``.
 
     Parameters
     ----------
-    raw : uint8 (flat)
-        ``[inputs][columns]`` at ``raw_start``, from ``background.gather``; of earlier samples at the beginning.
+    x : uint8 (flat)
+        ``[inputs][columns]`` at ``x_start``, from ``background.gather``; of earlier samples at ``x_earlier``.
     """
     if n_blocks == 0:
         return
@@ -175,10 +175,10 @@ def weight_step(
         count = min(DEPTH, inputs - begin)
         for k in range(count):
             for part in range(parts):
-                start, row, _ = place_of_part(part, 0, earlier, raw_start, samples)
+                start, row, _ = place_of_part(part, x_earlier, earlier, x_start, samples)
                 for i in range(SIDE):
                     pair_bytes(
-                        raw, start + ((begin + k) * SIDE + i) * columns + row, SIDE,
+                        x, start + ((begin + k) * SIDE + i) * columns + row, SIDE,
                         operands, KEPT + (k * parts + part) * PIECE + i * PAIRS,
                     )  # fmt: skip
         _step_squares(

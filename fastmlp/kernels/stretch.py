@@ -26,12 +26,13 @@ from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
-    accumulate_rows,
+    accumulate_inputs,
     add,
     add_scaled,
     fill,
     lanes_of,
     load,
+    load_as,
     multiply,
     multiply_add,
     store,
@@ -41,13 +42,13 @@ from fastmlp.kernels.walks import PAIR, pairs_of, walk_count
 
 
 @phase
-def multiply_samples(a, a_start, columns, first_row, last_row, b, quads, stride, out, out_start):
+def multiply_samples(x, x_start, columns, numbers, first_row, last_row, b, quads, stride, out, out_start):
     """``out = a^T a`` for some rows of one block of columns, walking over the samples of each input.
 
     Parameters
     ----------
-    a : float (flat)
-        ``[inputs][columns]`` at ``a_start``, from ``sparse.forward_inputs``.
+    x, x_start, columns, numbers
+        As in ``sparse.forward_inputs``: what ``a`` is read from.
     first_row, last_row : int
         Rows to fill, at least one.
     b : int
@@ -57,22 +58,22 @@ def multiply_samples(a, a_start, columns, first_row, last_row, b, quads, stride,
     out : float (flat), overwritten
         The block ``[rows][BLOCK]`` at ``out_start``.
     """
-    block = VECTORS * lanes_of(a)
+    block = VECTORS * lanes_of(out)
     for row in range(first_row, last_row):
         store(out, out_start + row * block, 0, zeros(out, 1, VECTORS))
     wanted = ~np.uint64(0) >> np.uint64(64 - last_row) & ~np.uint64(0) << np.uint64(first_row)
     for k in range(walk_count(quads)):
         i, j = pairs_of(get(quads, k))
-        i, j = a_start + i * columns, a_start + j * columns
-        first = load(a, i + b * block, columns, PAIR, VECTORS)
-        second = load(a, j + b * block, columns, PAIR, VECTORS)
+        i, j = x_start + i * columns, x_start + j * columns
+        first = load_as(out, x, i + b * block, columns, PAIR, VECTORS)
+        second = load_as(out, x, j + b * block, columns, PAIR, VECTORS)
         bits = get(quads, stride + k) & wanted
         while bits != 0:
             row = count_trailing_zeros(bits)
             bits &= bits - np.uint64(1)
             target = out_start + row * block
-            tile = accumulate_rows(load(out, target, 0, 1, VECTORS), a, i + row, columns, first)
-            store(out, target, 0, accumulate_rows(tile, a, j + row, columns, second))
+            tile = accumulate_inputs(load(out, target, 0, 1, VECTORS), x, i + row, columns, numbers, first)
+            store(out, target, 0, accumulate_inputs(tile, x, j + row, columns, numbers, second))
 
 
 @phase
@@ -85,7 +86,7 @@ def complete(
     Parameters
     ----------
     scale
-        See ``background.scale_pair``.
+        See ``Data``.
     halves : int
         How many z there are, to be added; 1 if there are ``products``.
     z : float (flat)

@@ -180,14 +180,23 @@ def store(typing_context, array, offset, stride, tile):
     return types.void(array, types.int64, types.int64, tile), emit
 
 
+def _number(context: Any, builder: ir.IRBuilder, x: Any, pointer: ir.Value, numbers: Any, table: ir.Value) -> ir.Value:
+    """The number at ``pointer`` in the array ``x``: a float, or what a byte stands for in a table."""
+    value = builder.load(pointer)
+    if x.dtype != types.uint8:
+        return value
+    return builder.load(element_pointer(context, builder, numbers, table, builder.zext(value, ir.IntType(64))))
+
+
 def _rank_one(
-    builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, row: list[Any]
-) -> Any:
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, row: list[Any],
+    read: Callable[[ir.Value], ir.Value],
+) -> Any:  # fmt: skip
     """Multiply a column of numbers, ``stride`` apart, with a row of registers in memory, and add to a tile."""
     factors = [vector.load(builder, p, tile.lanes) for p in row]
     registers = _registers(builder, tile, value)
     for r in range(tile.rows):
-        scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
+        scalar = vector.broadcast(builder, read(pointer), tile.lanes)
         for v, factor in enumerate(factors):
             registers[r * tile.vectors + v] = scalar.multiply_add(factor, registers[r * tile.vectors + v])
         pointer = builder.gep(pointer, [stride])
@@ -203,7 +212,7 @@ def multiply_add(typing_context, tile, a, a_offset, a_stride, b, b_offset):
         pointer = element_pointer(context, builder, a, arguments[1], offset)
         start = element_pointer(context, builder, b, arguments[4], b_start)
         row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors))
-        return _rank_one(builder, tile, value, pointer, stride, row)
+        return _rank_one(builder, tile, value, pointer, stride, row, builder.load)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64), emit
 
@@ -217,9 +226,30 @@ def multiply_add_blocks(typing_context, tile, a, a_offset, a_stride, b, b_offset
         pointer = element_pointer(context, builder, a, arguments[1], offset)
         start = element_pointer(context, builder, b, arguments[4], b_start)
         row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
-        return _rank_one(builder, tile, value, pointer, stride, row)
+        return _rank_one(builder, tile, value, pointer, stride, row, builder.load)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64, types.int64), emit
+
+
+@intrinsic
+def multiply_add_inputs(typing_context, tile, x, x_offset, x_stride, numbers, b, b_offset, b_gap):
+    """``multiply_add_blocks`` with floats, or with what bytes stand for in the table ``numbers``.
+
+    Looked up, a byte costs two loads; converted, up to three instructions in the units that multiply.
+    """
+
+    def emit(context, builder, signature, arguments):
+        value, _, offset, stride, table, _, b_start, gap = arguments
+        pointer = element_pointer(context, builder, x, arguments[1], offset)
+        start = element_pointer(context, builder, b, arguments[5], b_start)
+        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
+        return _rank_one(
+            builder, tile, value, pointer, stride, row, lambda p: _number(context, builder, x, p, numbers, table)
+        )
+
+    if x.dtype not in (types.uint8, tile.dtype):
+        return None
+    return tile(tile, x, types.int64, types.int64, numbers, b, types.int64, types.int64), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -267,23 +297,64 @@ def multiply_add_rows(typing_context, tile, a, a_offset, other):
     return tile(tile, a, types.int64, tile), emit
 
 
+def _accumulate(
+    builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, other: Tile,
+    rows: ir.Value, read: Callable[[ir.Value], ir.Value],
+) -> Any:  # fmt: skip
+    """Multiply a column of numbers, ``stride`` apart, each with its row of another tile, and add to a tile of one."""
+    registers, others = _registers(builder, tile, value), _registers(builder, other, rows)
+    for r in range(other.rows):
+        scalar = vector.broadcast(builder, read(pointer), tile.lanes)
+        row = others[r * tile.vectors : (r + 1) * tile.vectors]
+        registers = [scalar.multiply_add(number, own) for number, own in zip(row, registers, strict=True)]
+        pointer = builder.gep(pointer, [stride])
+    return _assemble(builder, registers)
+
+
 @intrinsic
 def accumulate_rows(typing_context, tile, a, a_offset, a_stride, other):
     """``tile[0, :] += a[a_offset + r * a_stride] * other[r, :]`` for the rows of ``other`` from first to last."""
 
     def emit(context, builder, signature, arguments):
+        value, _, _, stride, rows = arguments
         pointer = element_pointer(context, builder, a, *arguments[1:3])
-        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, other, arguments[4])
-        for r in range(other.rows):
-            scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
-            row = others[r * tile.vectors : (r + 1) * tile.vectors]
-            registers = [scalar.multiply_add(number, own) for number, own in zip(row, registers, strict=True)]
-            pointer = builder.gep(pointer, [arguments[3]])
-        return _assemble(builder, registers)
+        return _accumulate(builder, tile, value, pointer, stride, other, rows, builder.load)
 
     if (tile.rows, tile.vectors) != (1, other.vectors):
         return None
     return tile(tile, a, types.int64, types.int64, other), emit
+
+
+@intrinsic
+def accumulate_inputs(typing_context, tile, x, x_offset, x_stride, numbers, other):
+    """``accumulate_rows`` with floats, or with what bytes stand for in the table ``numbers``."""
+
+    def emit(context, builder, signature, arguments):
+        value, _, _, stride, table, rows = arguments
+        pointer = element_pointer(context, builder, x, *arguments[1:3])
+        return _accumulate(
+            builder, tile, value, pointer, stride, other, rows,
+            lambda p: _number(context, builder, x, p, numbers, table),
+        )  # fmt: skip
+
+    if (tile.rows, tile.vectors) != (1, other.vectors) or x.dtype not in (types.uint8, tile.dtype):
+        return None
+    return tile(tile, x, types.int64, types.int64, numbers, other), emit
+
+
+@intrinsic
+def scale_floats(typing_context, x, offset, factor):
+    """Multiply a register of floats in memory with a scalar; bytes are left as they are."""
+    lanes = LANES[factor]
+
+    def emit(context, builder, signature, arguments):
+        if x.dtype == factor:
+            pointer = element_pointer(context, builder, x, *arguments[:2])
+            scalar = vector.broadcast(builder, arguments[2], lanes)
+            vector.store(builder, pointer, vector.load(builder, pointer, lanes) * scalar)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, factor), emit
 
 
 @intrinsic

@@ -132,23 +132,23 @@ def list_units(marks, words, inputs, walks, stride):
 
 
 @kernel
-def _nonzero_in_pair(x, columns, i, samples):
+def _nonzero_in_pair(x, start, columns, i, samples):
     """Which of the samples, 1 to 64, are not zero at inputs ``i`` and ``i + 1``, as bits."""
     if columns > MARK:  # there is room for two
-        bits = nonzero_samples(x, i * columns, columns, PAIR, TWO_MARKS)
+        bits = nonzero_samples(x, start + i * columns, columns, PAIR, TWO_MARKS)
     else:
-        bits = nonzero_samples(x, i * columns, columns, PAIR, MARK)
+        bits = nonzero_samples(x, start + i * columns, columns, PAIR, MARK)
     return bits & (~np.uint64(0) >> np.uint64(64 - samples))
 
 
 @phase
-def list_inputs(x, columns, samples, first, last, apart, quads, stride, count, empty):
+def list_inputs(x, start, columns, samples, first, last, apart, quads, stride, count, empty):
     """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
 
     Parameters
     ----------
     x : uint8 or float (flat)
-        ``[inputs][columns]``, with numbers of any kind after the samples.
+        ``[inputs][columns]`` at ``start``, with numbers of any kind after the samples.
     samples : int
     first, last : int
         Range of inputs; multiples of 4.
@@ -169,7 +169,8 @@ def list_inputs(x, columns, samples, first, last, apart, quads, stride, count, e
         if first + 2 * apart > last:
             apart = PAIR
         for i in range(first, first + apart, PAIR):
-            bits = _nonzero_in_pair(x, columns, i, samples) | _nonzero_in_pair(x, columns, i + apart, samples)
+            bits = _nonzero_in_pair(x, start, columns, i, samples)
+            bits |= _nonzero_in_pair(x, start, columns, i + apart, samples)
             quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
             count, empty = _append(quads, stride, count, empty, quad, bits)
         first += 2 * apart
@@ -178,15 +179,15 @@ def list_inputs(x, columns, samples, first, last, apart, quads, stride, count, e
 
 
 @phase
-def list_pairs(x, columns, samples, quads, stride):
+def list_pairs(x, start, columns, samples, quads, stride):
     """List the samples of the first and of the second pair of each quad, from ``list_inputs``.
 
     784-64-10, which does not need them, trains 1 to 2 % slower if they are listed together with the quads.
     """
     for k in range(walk_count(quads)):
         i, j = pairs_of(get(quads, k))
-        put(quads, 2 * stride + k, _nonzero_in_pair(x, columns, i, samples))
-        put(quads, 3 * stride + k, _nonzero_in_pair(x, columns, j, samples))
+        put(quads, 2 * stride + k, _nonzero_in_pair(x, start, columns, i, samples))
+        put(quads, 3 * stride + k, _nonzero_in_pair(x, start, columns, j, samples))
 
 
 @kernel
