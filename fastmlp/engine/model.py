@@ -74,7 +74,7 @@ class Model:
     def suited(self, X: NDArray[Any]) -> NDArray[Any]:
         """Samples as the kernels take them: as numbers of our dtype, if they are bytes with a factor for each feature.
 
-        See ``kernels.background.scale``. What is read from files has no such bytes.
+        See ``kernels.background.scale_floats``. What is read from files has no such bytes.
         """
         return X.astype(self.dtype, copy=False) if self.sparse and self.std.ndim > 0 else X
 

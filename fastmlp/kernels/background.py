@@ -39,7 +39,7 @@ from fastmlp.kernels.tile import (
     multiply,
     multiply_add,
     multiply_add_rows,
-    scale_floats,
+    multiply_floats,
     store,
     sum_elements,
     sum_rows,
@@ -98,7 +98,7 @@ def gather(x, n_features, order, first, samples, raw, raw_start, first_input, la
 
 
 @phase
-def scale(x, start, columns, samples, factor, first_input, last_input):
+def scale_floats(x, start, columns, samples, factor, first_input, last_input):
     """``x = x * factor`` if these are floats; bytes stay as they are, and wait for a factor that they have in common.
 
     Floats could overflow without theirs.
@@ -116,7 +116,7 @@ def scale(x, start, columns, samples, factor, first_input, last_input):
     lanes = lanes_of(factor)
     for i in range(first_input, last_input):
         for row in range(0, samples, lanes):
-            scale_floats(x, start + i * columns + row, get(factor, i))
+            multiply_floats(x, start + i * columns + row, get(factor, i))
 
 
 @phase

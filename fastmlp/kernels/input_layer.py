@@ -122,7 +122,7 @@ def list_walks(layer, options, data, memory, piece, training):
                 memory.gathered, start, options.columns, piece.samples, first, last, options.apart,
                 quads, layer.words * WORD, count, empty,
             )  # fmt: skip
-            background.scale(memory.gathered, start, options.columns, piece.samples, data.factor, first, last)
+            background.scale_floats(memory.gathered, start, options.columns, piece.samples, data.factor, first, last)
         walks.begin_half(quads, layer.last_half, count)
         if training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of(options)):
             walks.list_pairs(memory.gathered, start, options.columns, piece.samples, quads, layer.words * WORD)

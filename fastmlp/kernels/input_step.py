@@ -41,7 +41,7 @@ def begin_stretch(layers, options, data, memory, piece):
             memory.gathered, 0, options.columns, piece.samples, 0, inputs, options.apart,
             quads, layer.words * WORD, 0, 0,
         )  # fmt: skip
-        background.scale(memory.gathered, 0, options.columns, piece.samples, data.factor, 0, inputs)
+        background.scale_floats(memory.gathered, 0, options.columns, piece.samples, data.factor, 0, inputs)
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)

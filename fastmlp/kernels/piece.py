@@ -20,7 +20,7 @@ class Data(NamedTuple):
     origin: NDArray[Any]
     factor: NDArray[Any]
     beta: NDArray[Any]
-    scale: NDArray[Any]  # the common factor that products of bytes wait for; 1 for floats, see ``background.scale``
+    scale: NDArray[Any]  # that products of bytes wait for; 1 for floats, see ``background.scale_floats``
     numbers: NDArray[Any]  # float (256,), what bytes stand for
     projections: NDArray[Any]  # float, of each sample on the background; none where only is predicted
 

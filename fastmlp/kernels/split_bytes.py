@@ -1,6 +1,6 @@
 """The products of the first hidden layer on the matrix unit, for float32 weights and samples of bytes.
 
-A byte is a number of 16 bits, exactly. So where samples wait for their common factor (see ``background.scale``)
+A byte is a number of 16 bits, exactly. So where samples wait for their common factor (see ``background.scale_floats``)
 three products do for the six of ``split``, and samples need not be split; zeros are multiplied like other numbers.
 
 Forwards 64 samples and half a block of outputs are multiplied at a time, so that weights are split once for all

@@ -343,7 +343,7 @@ def accumulate_inputs(typing_context, tile, x, x_offset, x_stride, numbers, othe
 
 
 @intrinsic
-def scale_floats(typing_context, x, offset, factor):
+def multiply_floats(typing_context, x, offset, factor):
     """Multiply a register of floats in memory with a scalar; bytes are left as they are."""
     lanes = LANES[factor]
 
