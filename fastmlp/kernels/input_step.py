@@ -45,7 +45,7 @@ def begin_stretch(layers, options, data, memory, piece):
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
-        # only who owns weights of the inputs has gathered them
+        # rows are dealt to threads like groups of outputs
         first = begin + share(end - begin, layer.groups, layer.first_group)
         last = begin + share(end - begin, layer.groups, layer.last_group)
         for k in range(b + 1 if first < last else 0):
