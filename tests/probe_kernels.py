@@ -122,6 +122,17 @@ def samples(a, b, x, out):
 
 
 @entry_kernel
+def inputs_of_samples(a, b, x, numbers, factor, out, scaled):
+    """Three inputs, 7 apart, times a row and times their own rows of two blocks; then a register of them is scaled."""
+    block = VECTORS * lanes_of(a)
+    t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
+    tile.store_blocks(out, 0, 2 * block, block, tile.multiply_add_inputs(t, x, 4, 7, numbers, b, 11, GAP))
+    row = tile.accumulate_inputs(tile.zeros(a, 1, 2 * VECTORS), x, 4, 7, numbers, t)
+    tile.store_blocks(out, 6 * block, 0, block, row)
+    tile.multiply_floats(scaled, 3, factor)
+
+
+@entry_kernel
 def transpositions(x, starts, few, many, gap, bits):
     """Numbers of any type: 8 and 32 rows transposed, and which are not zero."""
     marks.transpose_rows(x, starts, 2, 5, few, 3, gap, 8)

@@ -246,6 +246,30 @@ def test_inputs_of_a_sample_as_they_lie_in_memory(dtype: str, kind: str) -> None
     np.testing.assert_allclose(out.reshape(3, 2 * block), before + np.outer(values, row), rtol=0, atol=rounding)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "numbers"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_are_looked_up_and_only_numbers_are_scaled(dtype: str, kind: str) -> None:
+    a, b = operands(dtype)
+    block = width(dtype)
+    table = np.random.default_rng(6).permutation(256).astype(dtype)
+    values = np.random.default_rng(5).integers(0, 256, 100)
+    x = values.astype(np.uint8 if kind == "bytes" else dtype)
+    out, scaled, factor = np.zeros(8 * block, dtype), x.copy(), a.dtype.type(1.5)
+    probe_kernels.run(probe_kernels.inputs_of_samples, a, b, x, table, factor, out, scaled)
+    before = np.concatenate([rows_of(a[GAP * i :], 3, block) for i in range(2)], axis=1)
+    row = np.concatenate([b[11 + GAP * i :][:block] for i in range(2)])
+    inputs = np.float64(table[values[4:25:7]] if kind == "bytes" else values[4:25:7])
+    rounding = float(np.finfo(a.dtype).eps) * 2000
+    expected = before + np.outer(inputs, row)
+    np.testing.assert_allclose(out[: 6 * block].reshape(3, 2 * block), expected, rtol=0, atol=rounding)
+    np.testing.assert_allclose(out[6 * block :], inputs @ np.float64(before), rtol=0, atol=rounding)
+    register = slice(3, 3 + block // VECTORS)
+    expected_scaled = x.copy()
+    if kind == "numbers":
+        expected_scaled[register] *= factor
+    np.testing.assert_array_equal(scaled, expected_scaled)
+
+
 def test_transpose_bits() -> None:
     a, b = operands("float32")
     words = np.random.default_rng(2).integers(0, 2**64, 40, dtype=np.uint64)
