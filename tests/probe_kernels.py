@@ -18,6 +18,7 @@ from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
 STRIDE = 133
 START = 5
 GAP = 77
+TWO_BLOCKS = 2 * VECTORS  # has a name as Numba takes no expression for a literal
 
 
 def run(kernel: EntryKernel, *arguments: Any) -> Any:
@@ -127,7 +128,7 @@ def inputs_of_samples(a, b, x, numbers, factor, out, scaled):
     block = VECTORS * lanes_of(a)
     t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
     tile.store_blocks(out, 0, 2 * block, block, tile.multiply_add_inputs(t, x, 4, 7, numbers, b, 11, GAP))
-    row = tile.accumulate_inputs(tile.zeros(a, 1, 2 * VECTORS), x, 4, 7, numbers, t)
+    row = tile.accumulate_inputs(tile.zeros(a, 1, TWO_BLOCKS), x, 4, 7, numbers, t)
     tile.store_blocks(out, 6 * block, 0, block, row)
     tile.multiply_floats(scaled, 3, factor)
 
