@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 class Interrupts:
@@ -15,12 +17,13 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._came = False
-        self._previous: dict[int, signal.Handlers | object] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], Any] | int | signal.Handlers] = {}
 
     def __enter__(self) -> Interrupts:
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.getsignal(number)
-            if previous is signal.SIG_IGN:  # as for a job in the background of a script
+            # ignored as for a job in the background of a script; or not Python's handler, which could not be restored
+            if previous is signal.SIG_IGN or previous is None:
                 continue
             try:
                 signal.signal(number, self._handle)
@@ -31,7 +34,7 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, previous in self._previous.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as Python calls it
         self._came = True

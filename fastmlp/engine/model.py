@@ -60,7 +60,7 @@ class Model:
         values |= {
             "capacity": layout.rows,
             "columns": layout.columns,
-            "gathered": layout.gathered,
+            "gathered_pieces": layout.gathered_pieces,
             "words": layout.words,
             "apart": quad_distance(self.sizes[0]),
             "n_features": self.sizes[0],

@@ -107,7 +107,8 @@ def scale_floats(x, start, columns, samples, factor, first_input, last_input):
     ----------
     x : uint8 or float (flat), overwritten
         ``[inputs][columns]`` at ``start``, from ``gather``; whole registers are written.
-    samples : int
+    columns, samples : int
+        Room, and samples in use.
     factor : float
         1 / std of each feature; zero where there is no feature, up to whole words of ``WORD`` inputs.
     first_input, last_input : int

@@ -37,7 +37,7 @@ def walks_of(memory, options, piece):
 @kernel
 def where_gathered(layer, options, number):
     """Where the samples of piece ``number`` are, once they are gathered."""
-    return number % options.gathered * layer.words * WORD * options.columns
+    return number % options.gathered_pieces * layer.words * WORD * options.columns
 
 
 @kernel

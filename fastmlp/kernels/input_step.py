@@ -30,7 +30,7 @@ def begin_stretch(layers, options, data, memory, piece):
     multiply(layers, options, data, memory, piece)
     block = VECTORS * lanes_of(memory.own)
     quads = memory.input_walks
-    if SINGLY:  # samples are multiplied with each other by quads of scaled inputs also there
+    if SINGLY:  # also there samples are multiplied with each other by quads, of what is gathered
         quads = memory.units  # free until weights of hidden layers step
         inputs = layer.inputs * block
         background.gather(

@@ -161,7 +161,7 @@ OPTIONS = np.dtype(
         ("rule", np.int64),  # update rule, see ``optimizer``
         ("sparse", np.int64),  # 1: skip the background of the inputs
         ("idle", np.int64),  # 1: the weights of inputs without samples wait, see ``idle``
-        ("gathered", np.int64),  # pieces whose samples there is room for
+        ("gathered_pieces", np.int64),  # pieces whose samples there is room for
         ("joins_pieces", np.int64),  # 1: weights of the inputs step by both pieces of a mini-batch
         ("weigh", np.int64),  # 1: sum the squared weights as well (the L2 penalty is part of the loss)
         ("period", np.int64),  # stretches after which the weights take in what ``background`` keeps aside
@@ -269,7 +269,7 @@ class Layout:
     n_private, n_gathered, n_starts, n_nonzero, n_marks, n_input_walks, n_units : int
         Those of each thread: own memory, samples that are gathered, where they begin (uint64), masks of them (uint64)
         and of their transposition (uint32), and lists of walks over inputs and over single units (uint64).
-    gathered : int
+    gathered_pieces : int
         Pieces whose samples there is room for at a time.
     useful_threads : int
         More threads than this would own nothing.
@@ -311,8 +311,8 @@ class Layout:
         scratch = TRANSPOSED_BLOCKS * self.block * (1 + (widest if training else 0))
         self.n_private = self.rows * (self.words * WORD + 2 * classes + 2) + scratch
         # the next may be gathered before the weights step, and those of the piece before be kept; whole masks are read
-        self.gathered = 1 + self.shares_inputs + (self.joins_pieces or (training and self.uses_matrix_unit))
-        self.n_gathered = self.gathered * self.words * WORD * self.columns + MARK
+        self.gathered_pieces = 1 + self.shares_inputs + (self.joins_pieces or (training and self.uses_matrix_unit))
+        self.n_gathered = self.gathered_pieces * self.words * WORD * self.columns + MARK
         if SINGLY and not stretches:
             self.n_gathered = 0
         self.n_nonzero = max(-(-widest // WORD), SINGLY * self.words) * self.rows

@@ -182,7 +182,8 @@ def list_inputs(x, start, columns, samples, first, last, apart, quads, stride, c
 def list_pairs(x, start, columns, samples, quads, stride):
     """List the samples of the first and of the second pair of each quad, from ``list_inputs``.
 
-    784-64-10, which does not need them, trains 1 to 2 % slower if they are listed together with the quads.
+    784-64-10, which needs them on an AMD Zen 4 only, trains 1 to 2 % slower elsewhere if they are listed together with
+    the quads.
     """
     for k in range(walk_count(quads)):
         i, j = pairs_of(get(quads, k))
