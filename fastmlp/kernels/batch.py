@@ -17,8 +17,9 @@ are read before the barrier at the logits of the next piece, and written again a
 Narrow networks are shared otherwise. Each thread owns the weights of half of the inputs, with whole rows of units, and
 the products of the two halves are exchanged, at the only barrier of a mini-batch. All the rest is little work there:
 every thread does it for itself, on copies that stay the same bit for bit. A thread then gathers, scales and lists half
-of the inputs instead of all, and walks half as often, twice as wide. Where weights take in their background, q of each
-half is exchanged as well, twice for odd and even barriers.
+of the inputs instead of all, and walks half as often, twice as wide. What it hands on it writes where it has read what
+the other handed on the time before: these lines are then in its cache, and nobody else's has to give them up. Where
+weights take in their background, q of each half is exchanged as well, twice for odd and even barriers.
 
 Of deep and narrow networks each of two threads may own whole layers above the first hidden one, neighbours all of them.
 Between these nobody waits or exchanges anything. Forwards one works at a time; on the way back the weights of each step

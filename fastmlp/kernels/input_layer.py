@@ -13,7 +13,7 @@ from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import MATRIX_BYTES_BLOCKS, SINGLY, WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, projections_start
-from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
+from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store, zeros
 
 
 @kernel
@@ -150,18 +150,36 @@ def gather(layers, options, data, memory, piece, gathered):
 
 @kernel
 def where_summed(layer, options, memory, piece):
-    """Where the products of inputs and weights are, and how far apart those of halves of the inputs.
+    """Where the products of inputs and weights are, or those of a thread's first half of the inputs.
 
-    Where the activations will be, at a place for a whole stretch, or where threads exchange them.
+    Where the activations will be, or at a place for a whole stretch.
     """
     block = VECTORS * lanes_of(memory.own)
-    gap = layer.outputs * options.capacity * block
-    sums, start = memory.shared, activations(layer, options, piece, block)
     if options.stretch > 1:
-        start = layer.sums + piece.row * block
-    if layer.halves > 1:
-        sums, start = memory.exchange, layer.sums + piece.number % 2 * layer.halves * gap
-    return sums, start, gap
+        return layer.sums + piece.row * block
+    return activations(layer, options, piece, block)
+
+
+@kernel
+def where_exchanged(layer, options, memory, piece, half):
+    """Where the products of a half of the inputs are handed on to who owns the other.
+
+    There are two places, and each thread writes to the one that it has read last. Its cache then owns these lines: if
+    every half had its own two, for even and odd pieces, another core's would have to give them up.
+    """
+    panel = layer.outputs * options.capacity * VECTORS * lanes_of(memory.own)
+    return layer.sums + (piece.number + half) % 2 * panel
+
+
+@phase
+def hand_on(layer, options, memory, piece):
+    """Hand the products of the half that this thread owns on to the other thread."""
+    block = VECTORS * lanes_of(memory.own)
+    target = where_exchanged(layer, options, memory, piece, layer.first_half)
+    source = where_summed(layer, options, memory, piece)
+    for b in range(layer.outputs):
+        for offset in range(b * options.capacity * block, (b * options.capacity + piece.rows) * block, ROWS * block):
+            store(memory.exchange, target + offset, block, load(memory.shared, source + offset, block, ROWS, VECTORS))
 
 
 @phase
@@ -172,18 +190,20 @@ def multiply(layers, options, data, memory, piece):
     weights = layer.inputs * block * block
     panel = options.capacity * block
     first, last = layer.first_block, layer.last_block
-    sums, start, gap = where_summed(layer, options, memory, piece)
+    start = where_summed(layer, options, memory, piece)
     if bytes_on_matrix_unit(layer, options, data, memory, piece):
         predicts = len(data.projections) == 0  # else the next samples are asked for in ``gather_samples``
         split_bytes.forward(
             last - first, data.x, options.n_features, data.order, piece.start, piece.samples,
             piece.ahead if predicts else np.int64(len(data.order)), memory.starts, layer.inputs,
             memory.parameters, layer.weights + first * weights, weights, predicts,
-            sums, start + first * panel, panel, memory.operands,
+            memory.shared, start + first * panel, panel, memory.operands,
         )  # fmt: skip
         return
     for half in range(layer.first_half, layer.last_half):
-        target = start + half * gap + first * panel
+        sums, target = memory.shared, start + first * panel
+        if half > layer.first_half:
+            sums, target = memory.exchange, where_exchanged(layer, options, memory, piece, half)
         if SINGLY:
             first_word, last_word = words_of_half(layer, half, block)
             singles.forward(
@@ -199,6 +219,8 @@ def multiply(layers, options, data, memory, piece):
                 data.numbers, piece.rows, quads, layer.words * WORD, first_walk, last_walk,
                 memory.parameters, layer.weights + first * weights, weights, sums, target, panel,
             )  # fmt: skip
+    if layer.last_half - layer.first_half < layer.halves:
+        hand_on(layer, options, memory, piece)
 
 
 @phase
@@ -208,9 +230,10 @@ def complete(layers, options, data, memory, piece, b):
     block = VECTORS * lanes_of(memory.own)
     panel = b * options.capacity * block
     q_start = layer.background + b * block
-    sums, start, gap = where_summed(layer, options, memory, piece)
+    other = where_exchanged(layer, options, memory, piece, 1 - layer.first_half)
     stretch.complete(
-        data.scale, layer.halves, sums, start + panel, gap,
+        data.scale, memory.shared, where_summed(layer, options, memory, piece) + panel,
+        layer.halves > 1, memory.exchange, other + panel,
         memory.shared, layer.products, options.capacity, piece.row, piece.samples, piece.rows, memory.kept, panel,
         memory.parameters, layer.bias + b * block, memory.own, projections_start(layers, options) + piece.row,
         memory.background, q_start, q_start + layer.outputs * block,

@@ -131,7 +131,7 @@ LAYER = np.dtype(
         ("partial", np.int64),  # offset in the shared memory: two sets of one sum per group, for even and odd pieces
         ("background", np.int64),  # first hidden layer: offset of q and c (see ``background``) where ``Memory`` says
         # offset in the shared memory: products of inputs and weights, a panel (see ``stretch``); or in what threads
-        # exchange: for even and odd pieces, a panel of each half
+        # exchange: two panels, see ``input_layer.where_exchanged``
         ("sums", np.int64),
         ("folded", np.int64),  # offset in what is exchanged: q of each half, see ``input_step.where_folded``
         ("products", np.int64),  # offset in the shared memory: products of samples, a panel
@@ -395,8 +395,8 @@ class Layout:
         layer = self.layers[0]
         outputs = int(layer["outputs"]) * self.block
         length = 0
-        # of two halves, for even and odd pieces or barriers; q also of velocities and gradients
-        for name, numbers in (("sums", 4 * self.rows * outputs), ("folded", 4 * 3 * outputs), ("squares", 4)):
+        # of two halves; all but the products for even and odd pieces or barriers; q also of velocities and gradients
+        for name, numbers in (("sums", 2 * self.rows * outputs), ("folded", 4 * 3 * outputs), ("squares", 4)):
             layer[name] = length
             length += round_up(numbers, CACHE_LINE)
         return length

@@ -78,7 +78,7 @@ def multiply_samples(x, x_start, columns, numbers, first_row, last_row, b, quads
 
 @phase
 def complete(
-    scale, halves, z, z_start, z_gap, products, r_start, capacity, row, samples, rows, deltas, d_start,
+    scale, z, z_start, halved, other, o_start, products, r_start, capacity, row, samples, rows, deltas, d_start,
     bias, b_start, projections, p_start, background, q_start, c_start, out, out_start,
 ):  # fmt: skip
     """``out = scale (z + products deltas) + (bias + q + p c)`` for the rows of a mini-batch of one block of outputs.
@@ -87,10 +87,10 @@ def complete(
     ----------
     scale
         See ``Data``.
-    halves : int
-        How many z there are, to be added; 1 if there are ``products``.
     z : float (flat)
-        The block ``[rows][BLOCK]`` of the mini-batch at ``z_start``, which may be ``out``, and then every ``z_gap``.
+        The block ``[rows][BLOCK]`` of the mini-batch at ``z_start``, which may be ``out``.
+    halved : bool
+        Whether ``other`` is to be added to z: ``[rows][BLOCK]`` at ``o_start``. Not if there are ``products``.
     products : float (flat)
         From ``multiply_samples``.
     row : int
@@ -118,8 +118,8 @@ def complete(
     constant = add(load(bias, b_start, 0, 1, VECTORS), load(background, q_start, 0, 1, VECTORS))
     for r in range(samples):
         product = load(z, z_start + r * block, 0, 1, VECTORS)
-        for half in range(1, halves):
-            product = add(product, load(z, z_start + half * z_gap + r * block, 0, 1, VECTORS))
+        if halved:
+            product = add(product, load(other, o_start + r * block, 0, 1, VECTORS))
         total = multiply_add(constant, projections, p_start + r, 1, background, c_start)
         total = add_scaled(total, get(scale, 0), product)
         store(out, out_start + r * block, 0, total)
