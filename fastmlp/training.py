@@ -233,7 +233,7 @@ class _Training:
         self.steps_per_epoch = recipe.steps_per_epoch(len(X))
         self.steps = recipe.epochs * self.steps_per_epoch
         self.memory = engine.TrainingMemory(
-            self.model, network.weights, network.biases, batch_size=recipe.batch_size,
+            self.model, network.weights, network.biases, X=X, batch_size=recipe.batch_size,
             steps_per_epoch=self.steps_per_epoch, rule=self.rule, momentum=recipe.momentum, l2=recipe.l2,
             threads=threads,
         )  # fmt: skip

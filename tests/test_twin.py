@@ -13,9 +13,11 @@ import pytest
 from hypothesis import strategies as st
 
 from fastmlp.baseline import Baseline, train_baseline
+from fastmlp.engine import TrainingMemory
 from fastmlp.history import History
 from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, block_width
 from fastmlp.kernels.marks import COLUMNS
+from fastmlp.kernels.tile import ROWS
 from fastmlp.network import Network
 from fastmlp.training import train
 from tests.small_data import ACTIVATIONS, MANY, TOLERANCE, Samples, difference, make_network, pixels, table
@@ -184,6 +186,24 @@ def test_threads_that_share_the_inputs(
     halves = n_features >= WORD + COLUMNS or not SINGLY
     blocks = -(-hidden[0] // block_width(np.dtype(dtype)))
     assert history.threads == (2 if halves else min(blocks, 2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("first", "last", "middle"),
+    [(0, 60, 35), (240, 300, 265), (100, 101, 138), (0, 0, 150)],
+)
+def test_threads_that_share_inputs_have_as_much_work(first: int, last: int, middle: int, dtype: str) -> None:
+    """Few of the inputs are ever anything but zero."""
+    samples = pixels(100, 300, density=0.5)
+    samples.X[:, :first], samples.X[:, last:] = 0, 0
+    network = make_network(samples, 17, activation="tanh", dtype=dtype)
+    memory = TrainingMemory(
+        network.model(skip_background=True), network.weights, network.biases, X=samples.X, batch_size=32,
+        steps_per_epoch=3, rule=0, momentum=0.0, l2=0.0, threads=2,
+    )  # fmt: skip
+    assert memory.layout.owned_inputs(0, 2).stop == pytest.approx(middle, abs=(WORD if SINGLY else ROWS) / 2 + 2)
+    assert_same_as_twin(network, samples, threads=2, learning_rate=0.02)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

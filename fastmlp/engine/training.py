@@ -61,6 +61,17 @@ def _stretch_of(model: Model, batch_size: int, *, rule: int, l2: float) -> int:
     return (_STRETCH_ROWS - round_up(batch_size, ROWS)) // batch_size + 1
 
 
+# What an input costs that is zero everywhere, as a part of one that is zero nowhere: on an AMD Zen 4 784-64-10 takes
+# 1.9 us a mini-batch to gather inputs and to list them, and 15 to multiply the 19 % that are not zero.
+_COST_OF_ZEROS = 0.02
+
+
+def _balance(X: NDArray[Any]) -> float:
+    """Before which part of the inputs half of the work is, by at most 250 samples spread over all."""
+    work = (X[:: max(1, len(X) // 250)] != 0).mean(axis=0) + _COST_OF_ZEROS
+    return float(np.searchsorted(np.cumsum(work), work.sum() / 2)) / len(work)
+
+
 def _with_copies(memory: Memory) -> Memory:
     """The memory of a thread that shares nothing but the inputs: what all others share, it has for itself."""
     arrays = {name: getattr(memory, name) for name in ("parameters", "velocities", "sums", "shared", "masks")}
@@ -89,6 +100,8 @@ class TrainingMemory:
         Of ``fastmlp.kernels.optimizer``; ``DIRECT`` becomes ``PLAIN`` where a mini-batch comes in pieces.
     momentum, l2 : float
     threads : int
+    X : ndarray, optional
+        Samples by which inputs are dealt to threads; else each has as many.
 
     Attributes
     ----------
@@ -116,15 +129,17 @@ class TrainingMemory:
         momentum: float,
         l2: float,
         threads: int,
+        X: NDArray[Any] | None = None,
     ) -> None:
         self.model = model
         stretch = _stretch_of(model, batch_size, rule=rule, l2=l2)
         self.stretch = min(stretch, steps_per_epoch)
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
         in_pieces = batch_size > MICRO_BATCH
+        shares_inputs = model.sparse and stretch == 1  # whatever the number of samples, or the bits depended on it
         self.layout = Layout(
             model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
-            shares_inputs=model.sparse and stretch == 1,  # whatever the number of samples, or the bits depended on it
+            shares_inputs=shares_inputs, balance=0.5 if X is None or not shares_inputs else _balance(X),
             joins_pieces=model.sparse and rule == optimizer.DIRECT and MICRO_BATCH < batch_size <= 2 * MICRO_BATCH,
         )  # fmt: skip
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)
