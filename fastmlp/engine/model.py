@@ -61,6 +61,7 @@ class Model:
             "capacity": layout.rows,
             "columns": layout.columns,
             "gathered_pieces": layout.gathered_pieces,
+            "hands_on": layout.hands_on,
             "words": layout.words,
             "apart": quad_distance(self.sizes[0]),
             "n_features": self.sizes[0],

@@ -72,11 +72,17 @@ def _balance(X: NDArray[Any]) -> float:
     return float(np.searchsorted(np.cumsum(work), work.sum() / 2)) / len(work)
 
 
-def _with_copies(memory: Memory) -> Memory:
-    """The memory of a thread that shares nothing but the inputs: what all others share, it has for itself."""
-    arrays = {name: getattr(memory, name) for name in ("parameters", "velocities", "sums", "shared", "masks")}
+def _with_copies(memory: Memory, layout: Layout) -> Memory:
+    """The memory of a thread that has some of what others share for itself.
+
+    Activations, if they are handed on; all but what is exchanged, if it shares nothing but the inputs.
+    """
+    names = ["shared", "masks"]
+    if layout.shares_inputs:
+        names += ["parts", "parameters", "velocities", "sums"]
+    arrays = {name: getattr(memory, name) for name in names}
     copies = {name: aligned_zeros(len(array), array.dtype) for name, array in arrays.items()}
-    return memory._replace(background=copies["parameters"], **copies)
+    return memory._replace(background=copies.get("parameters", memory.background), **copies)
 
 
 # Groups are dealt unevenly if that should take less than this part of the time. Where somebody else uses the other half
@@ -167,12 +173,13 @@ class TrainingMemory:
         shared = aligned_zeros(self.layout.n_shared, model.dtype)
         common = (
             self.parameters, self.parameters, self.velocities, self.sums, kept, decay,
-            shared, aligned_masks(self.layout.n_masks), aligned_zeros(self.layout.n_exchanged, model.dtype),
+            shared, aligned_masks(self.layout.n_masks),
+            *(aligned_zeros(length, model.dtype) for length in (self.layout.n_parts, self.layout.n_exchanged)),
         )  # fmt: skip
         self.threads = min(threads, self.layout.useful_threads)
         self.memories = [Memory(*common, *own_memory(self.layout)) for _ in range(self.threads)]
-        if self.layout.shares_inputs:
-            self.memories[1:] = map(_with_copies, self.memories[1:])
+        if self.layout.shares_inputs or self.layout.hands_on:
+            self.memories[1:] = [_with_copies(memory, self.layout) for memory in self.memories[1:]]
         self.control = np.zeros(batch.CONTROL_WORDS, np.int64)
         self.times = self._times_before = np.zeros((self.threads, len(batch.PHASES)), np.int64)
         self._bounds: dict[int, tuple[float, ...]] = {}  # by the number of threads, see ``Layout.owned``

@@ -78,15 +78,16 @@ def clear_biases(layers, options, memory):
 
 
 @kernel
-def parts_of(layers, i, options, piece, block, group):
-    """Where the part of dL/da of the layer below hidden layer ``i`` is that comes from a group of its outputs.
+def gaps_of_parts(layer, options, piece, block):
+    """How far apart the parts of the gradient of a layer's inputs are: those of two blocks, and those of two groups.
 
-    Where dL/dz will be, if there is no other.
+    A part comes from a group of outputs and goes to the owner of a block of inputs. If there are as many of both they
+    change places from piece to piece, so that a thread writes where it has read last; see ``batch``.
     """
-    layer = layers[i]
-    if layer.groups == 1:
-        return deltas_of(layers[i - 1], options, piece, block)
-    return layer.parts + group * layer.inputs * options.capacity * block
+    panel = options.capacity * block
+    if piece.number % 2 == 1 and layer.groups == layer.inputs:
+        return layer.inputs * panel, panel
+    return panel, layer.inputs * panel
 
 
 @phase
@@ -100,6 +101,7 @@ def propagate_parts(layers, i, options, memory, piece):
     square, panel = block * block, options.capacity * block
     nothing = scratch_start(layers, options)  # instead of biases
     skip = layer.inputs >= NARROW_INPUTS and rectified(options, memory)
+    gap, group_gap = gaps_of_parts(layer, options, piece, block)
     first_group, last_group = layer.first_group, layer.last_group
     for group in range(first_group, last_group):
         first, last = share(layer.outputs, layer.groups, group), share(layer.outputs, layer.groups, group + 1)
@@ -108,7 +110,7 @@ def propagate_parts(layers, i, options, memory, piece):
             split.input_gradient(
                 layer.inputs, last - first, memory.parameters, layer.weights + first * layer.inputs * square,
                 layer.inputs * square, memory.shared, d_start, options.capacity, piece.rows,
-                memory.shared, parts_of(layers, i, options, piece, block, group), memory.operands,
+                memory.parts, layer.parts + group * group_gap, memory.operands,
             )  # fmt: skip
             continue
         w_start, w_gap = nothing + TRANSPOSED_BLOCKS * block, (last - first) * square
@@ -124,17 +126,17 @@ def propagate_parts(layers, i, options, memory, piece):
                     source = layer.weights + ((first + j) * layer.inputs + b + k) * square
                     target = w_start + k * w_gap + j * square
                     dense.transpose_square(memory.parameters, source, block, memory.own, target)
-            target = parts_of(layers, i, options, piece, block, group) + b * panel
+            target = layer.parts + group * group_gap + b * gap
             if skip:
                 sparse.forward(
                     count, memory.shared, d_start, options.capacity, piece.rows, words,
                     memory.nonzero, 0, memory.own, w_start, w_gap,
-                    memory.own, nothing, memory.shared, target, panel,
+                    memory.own, nothing, memory.parts, target, gap,
                 )  # fmt: skip
             else:
                 dense.forward(
                     count, memory.shared, d_start, options.capacity, piece.rows, last - first,
-                    memory.own, w_start, w_gap, memory.own, nothing, memory.shared, target, panel,
+                    memory.own, w_start, w_gap, memory.own, nothing, memory.parts, target, gap,
                 )  # fmt: skip
 
 
@@ -144,14 +146,15 @@ def collect_parts(layers, i, options, memory, piece):
     layer, below = layers[i], layers[i - 1]
     block = VECTORS * lanes_of(memory.own)
     panel = options.capacity * block
+    gap, group_gap = gaps_of_parts(layer, options, piece, block)
     first, last = below.first_block, below.last_block
     for b in range(first, last):
         a_start = activations(below, options, piece, block) + b * panel
         for row in range(0, piece.rows * block, ROWS * block):
-            start = parts_of(layers, i, options, piece, block, 0) + b * panel + row
-            tile = load(memory.shared, start, block, ROWS, VECTORS)
+            start = layer.parts + b * gap + row
+            tile = load(memory.parts, start, block, ROWS, VECTORS)
             for group in range(1, layer.groups):
-                tile = add(tile, load(memory.shared, start + group * layer.inputs * panel, block, ROWS, VECTORS))
+                tile = add(tile, load(memory.parts, start + group * group_gap, block, ROWS, VECTORS))
             tile = times_derivative(options.activation, tile, memory.shared, a_start + row)
             store(memory.shared, deltas_of(below, options, piece, block) + b * panel + row, block, tile)
 
@@ -230,7 +233,7 @@ def step_hidden(layers, i, options, data, memory, piece, shrink):
 @kernel
 def where_weighed(layer, memory, piece):
     """Where the sums of squared weights of a layer are, and how many: of its groups, or of halves of its inputs."""
-    sums, count = memory.shared, layer.groups
+    sums, count = memory.parts, layer.groups
     if layer.halves > 1:
         sums, count = memory.exchange, layer.halves
     return sums, layer.squares + piece.number % 2 * count, count

@@ -242,6 +242,14 @@ def sum_samples(deltas, d_start, rows):
 
 
 @phase
+def copy_block(source, s_start, rows, out, o_start):
+    """Copy a block ``[rows][BLOCK]``; ``rows`` is a multiple of ``ROWS``."""
+    block = VECTORS * lanes_of(source)
+    for offset in range(0, rows * block, ROWS * block):
+        store(out, o_start + offset, block, load(source, s_start + offset, block, ROWS, VECTORS))
+
+
+@phase
 def transpose_square(source, s_start, rows, out, o_start):
     """Transpose ``[BLOCK][BLOCK]`` numbers, or at least the first ``rows`` rows of them."""
     block = VECTORS * lanes_of(source)

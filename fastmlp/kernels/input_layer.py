@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, optimizer, singles, sparse, split_bytes, stretch, walks
+from fastmlp.kernels import background, dense, optimizer, singles, sparse, split_bytes, stretch, walks
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import MATRIX_BYTES_BLOCKS, SINGLY, WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, projections_start
-from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of, load, store, zeros
+from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
 
 
 @kernel
@@ -164,8 +164,7 @@ def where_summed(layer, options, memory, piece):
 def where_exchanged(layer, options, memory, piece, half):
     """Where the products of a half of the inputs are handed on to who owns the other.
 
-    There are two places, and each thread writes to the one that it has read last. Its cache then owns these lines: if
-    every half had its own two, for even and odd pieces, another core's would have to give them up.
+    There are two places, and each thread writes to the one that it has read last; see ``batch``.
     """
     panel = layer.outputs * options.capacity * VECTORS * lanes_of(memory.own)
     return layer.sums + (piece.number + half) % 2 * panel
@@ -174,12 +173,11 @@ def where_exchanged(layer, options, memory, piece, half):
 @phase
 def hand_on(layer, options, memory, piece):
     """Hand the products of the half that this thread owns on to the other thread."""
-    block = VECTORS * lanes_of(memory.own)
+    panel = options.capacity * VECTORS * lanes_of(memory.own)
     target = where_exchanged(layer, options, memory, piece, layer.first_half)
     source = where_summed(layer, options, memory, piece)
     for b in range(layer.outputs):
-        for offset in range(b * options.capacity * block, (b * options.capacity + piece.rows) * block, ROWS * block):
-            store(memory.exchange, target + offset, block, load(memory.shared, source + offset, block, ROWS, VECTORS))
+        dense.copy_block(memory.shared, source + b * panel, piece.rows, memory.exchange, target + b * panel)
 
 
 @phase

@@ -36,7 +36,8 @@ class Memory(NamedTuple):
     decay: NDArray[Any]  # see ``idle``; none where no weights wait
     shared: NDArray[Any]
     masks: NDArray[Any]
-    exchange: NDArray[Any]  # what threads that share the inputs exchange; then all else but ``control`` is their own
+    parts: NDArray[Any]  # of sums over groups of blocks: logits, gradients of inputs, squared weights
+    exchange: NDArray[Any]  # what else threads exchange, see ``batch``
     own: NDArray[Any]
     gathered: NDArray[Any]  # samples of one piece or several, as x, transposed; see ``background.gather``
     starts: NDArray[Any]  # where samples begin, see ``input_layer.starts_of``

@@ -133,6 +133,44 @@ def forward(layers, i, options, data, memory, piece):
         mark(layer, options, memory, piece, first, last, z_start, n_start)
 
 
+@kernel
+def where_handed(layer, options, memory, piece, b):
+    """Where block ``b`` of the activations of a hidden layer is handed on.
+
+    Of even and odd pieces half of the blocks apart: one of two threads then writes where it has read last; see
+    ``batch``. Once, since it is taken before the barrier at the logits, and written again after it.
+    """
+    place = (b + piece.number % 2 * (layer.outputs // 2)) % layer.outputs
+    return layer.handed + place * options.capacity * VECTORS * lanes_of(memory.own)
+
+
+@phase
+def hand_on(layers, i, options, memory, piece):
+    """Hand on copies of the owned blocks of activations of hidden layer ``i``."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    start, panel = activations(layer, options, piece, block), options.capacity * block
+    first, last = layer.first_block, layer.last_block
+    for b in range(first, last):
+        target = where_handed(layer, options, memory, piece, b)
+        dense.copy_block(memory.shared, start + b * panel, piece.rows, memory.exchange, target)
+
+
+@phase
+def take(layers, i, options, memory, piece):
+    """Take the blocks of activations of hidden layer ``i`` that others have handed on."""
+    layer = layers[i]
+    block = VECTORS * lanes_of(memory.own)
+    start, panel = activations(layer, options, piece, block), options.capacity * block
+    for b in range(layer.outputs):
+        if b < layer.first_block or b >= layer.last_block:
+            source = where_handed(layer, options, memory, piece, b)
+            dense.copy_block(memory.exchange, source, piece.rows, memory.shared, start + b * panel)
+            if skips_zeros(layers, i + 1, options, memory, piece):
+                n_start = activation_marks(layers[i + 1], options, piece)
+                mark(layer, options, memory, piece, b, b + 1, start, n_start)
+
+
 @phase
 def forward_output(layers, options, memory, piece):
     """The parts of the logits that come from the groups that this thread owns of the last hidden layer."""
@@ -156,7 +194,7 @@ def forward_output(layers, options, memory, piece):
             memory.parameters, layer.weights, layer.bias, layer.outputs,
             share(layer.inputs, layer.groups, group), share(layer.inputs, layer.groups, group + 1),
             memory.shared, layer.transposed, piece.samples, squares,
-            memory.shared, partial_sums(layer, capacity * layer.outputs, piece, group),
+            memory.parts, partial_sums(layer, capacity * layer.outputs, piece, group),
         )  # fmt: skip
 
 
@@ -171,6 +209,6 @@ def probabilities(layers, options, memory, piece, scale):
     length = options.capacity * layer.outputs
     logits = logits_start(options)
     output.softmax(
-        memory.shared, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
+        memory.parts, partial_sums(layer, length, piece, 0), layer.groups, length, layer.outputs, options.n_classes,
         piece.samples, scale, memory.own, logits, memory.own, logits + length, memory.own, logits + 2 * length,
     )  # fmt: skip
