@@ -119,10 +119,11 @@ class Predictor:
             self._layout = Layout(self.model.sizes, self.model.dtype, rows, training=False)
             self._memories, self._prepared, self._options = [], [], {}
         while len(self._memories) < threads:
-            none = aligned_zeros(0, self.model.dtype)
-            shared = aligned_zeros(self._layout.n_shared, self.model.dtype)
+            lengths = 0, self._layout.n_shared, self._layout.n_parts
+            none, shared, parts = (aligned_zeros(length, self.model.dtype) for length in lengths)
             masks = aligned_masks(self._layout.n_masks)
             own = own_memory(self._layout)
             self._prepared.append(np.zeros(2, np.uint8))
-            self._memories.append(Memory(self.parameters, shared, none, none, none, none, shared, masks, none, *own))
+            rest = none, none, none, none, shared, masks, parts, none
+            self._memories.append(Memory(self.parameters, shared, *rest, *own))
         return self._layout
