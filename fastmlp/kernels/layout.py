@@ -104,8 +104,8 @@ BALANCED_INPUTS = 256
 
 # Threads hand each other copies of activations (see ``batch``) of networks whose hidden layers have at most so many
 # blocks. Measured on two threads of an AMD Zen 4, batch 32, against activations that all read where they are, and parts
-# of gradients that do not change places: 784-(10 x 64)-10 takes 10 % less time for it, of which 5 % for the parts,
-# 784-128-128-10 8 %, 784-(6 x 128)-10 6 %, 784-256-256-10 none, 784-512-512-10 1 %, where threads copy more.
+# of gradients that do not change places: 784-(10 x 64)-10 takes 8 to 10 % less time for it, of which 5 % for the parts,
+# 784-128-128-10 5 to 8 %, 784-(6 x 128)-10 6 %, 784-256-256-10 none, 784-512-512-10 1 %, where threads copy more.
 HANDED_BLOCKS = 4
 
 # If there is more between them, and at least so many layers above the first hidden one, threads own whole layers on
