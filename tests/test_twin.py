@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from fastmlp import engine
 from fastmlp.baseline import Baseline, train_baseline
-from fastmlp.engine import TrainingMemory
 from fastmlp.history import History
-from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, block_width
+from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, Layout, block_width
 from fastmlp.kernels.marks import COLUMNS
+from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.tile import ROWS
 from fastmlp.network import Network
 from fastmlp.training import train
@@ -193,17 +194,41 @@ def test_threads_that_share_the_inputs(
     ("first", "last", "middle"),
     [(0, 60, 35), (240, 300, 265), (100, 101, 138), (0, 0, 150)],
 )
-def test_threads_that_share_inputs_have_as_much_work(first: int, last: int, middle: int, dtype: str) -> None:
+def test_threads_that_share_inputs_have_as_much_work(
+    first: int, last: int, middle: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Few of the inputs are ever anything but zero."""
     samples = pixels(100, 300, density=0.5)
     samples.X[:, :first], samples.X[:, last:] = 0, 0
     network = make_network(samples, 17, activation="tanh", dtype=dtype)
-    memory = TrainingMemory(
-        network.model(skip_background=True), network.weights, network.biases, X=samples.X, batch_size=32,
-        steps_per_epoch=3, rule=0, momentum=0.0, l2=0.0, threads=2,
-    )  # fmt: skip
-    assert memory.layout.owned_inputs(0, 2).stop == pytest.approx(middle, abs=(WORD if SINGLY else ROWS) / 2 + 2)
+    layouts: list[Layout] = []
+    make = engine.TrainingMemory
+
+    def watched(*arguments: Any, **options: Any) -> engine.TrainingMemory:
+        memory = make(*arguments, **options)
+        layouts.append(memory.layout)
+        return memory
+
+    monkeypatch.setattr(engine, "TrainingMemory", watched)
     assert_same_as_twin(network, samples, threads=2, learning_rate=0.02)
+    (layout,) = layouts
+    assert layout.owned_inputs(0, 2).stop == pytest.approx(middle, abs=(WORD if SINGLY else ROWS) / 2 + 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 13, "momentum": 0.9}, {"batch_size": 100, "l2": 0.01}], ids=str)
+@pytest.mark.parametrize("blocks", [(4, 4, 4), (4, 3, 2, 1, 3), (1, 1, 1), (2,) * 5], ids=str)
+def test_threads_that_hand_activations_on(
+    blocks: tuple[int, ...], options: dict[str, Any], activation: str, threads: int, dtype: str
+) -> None:
+    """Layers of at most a few blocks: every thread has copies of all their activations."""
+    samples = table(201, 40, dtype="float32")
+    width = block_width(np.dtype(dtype))
+    network = make_network(samples, *(count * width - 1 for count in blocks), activation=activation, dtype=dtype)
+    assert Layout(network.layers, network.dtype, 32).hands_on or MATRIX_UNIT
+    assert_same_as_twin(network, samples, threads=threads, learning_rate=0.02, **options)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
