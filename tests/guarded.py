@@ -83,7 +83,7 @@ class Guard:
         """Copy an array, or the arrays in a tuple; the same array gets the same copy."""
         if isinstance(value, Memory):
             # what earlier calls left in the working memory must not matter, not even NaN
-            for name in ("shared", "own", "gathered", "nonzero", "marks", "operands"):
+            for name in ("shared", "parts", "exchange", "own", "gathered", "nonzero", "marks", "operands"):
                 getattr(value, name).view(np.uint8)[:] = 0xFF
         if isinstance(value, tuple):
             copies = [self.copy(each) for each in value]

@@ -18,7 +18,8 @@ A core that writes to a cache line which another has read since waits until that
 AMD Zen 4, half a microsecond for 32 samples of 32 units. So threads do not read each other's activations where they are
 if layers are small (``HANDED_BLOCKS``). Each has all of them for itself, and hands on a copy of its own, which is read
 once: to where it has read last, in the piece before, what the other had handed on. That line is in its cache, and in no
-other. Parts of gradients change places likewise, and so do the products that follow.
+other. Parts of gradients change places likewise, if there are as many groups as blocks, and so do the products that
+follow.
 
 Narrow networks are shared otherwise. Each thread owns the weights of half of the inputs, with whole rows of units, and
 the products of the two halves are exchanged, at the only barrier of a mini-batch. All the rest is little work there:
