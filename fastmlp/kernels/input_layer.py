@@ -115,17 +115,16 @@ def list_walks(layer, options, data, memory, piece, training):
     else:
         count, empty = 0, 0
         start = where_gathered(layer, options, piece.number)
+        pairs = training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of(options))
         for half in range(layer.first_half, layer.last_half):
             first, last = inputs_of_half(layer, half, block)
             walks.begin_half(quads, half, count)
             count, empty = walks.list_inputs(
-                memory.gathered, start, options.columns, piece.samples, first, last, options.apart,
+                memory.gathered, start, options.columns, piece.samples, first, last, options.apart, pairs,
                 quads, layer.words * WORD, count, empty,
             )  # fmt: skip
             background.scale_floats(memory.gathered, start, options.columns, piece.samples, data.factor, first, last)
         walks.begin_half(quads, layer.last_half, count)
-        if training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of(options)):
-            walks.list_pairs(memory.gathered, start, options.columns, piece.samples, quads, layer.words * WORD)
 
 
 @phase

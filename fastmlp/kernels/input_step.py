@@ -38,7 +38,7 @@ def begin_stretch(layers, options, data, memory, piece):
             memory.gathered, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
         )  # fmt: skip
         walks.list_inputs(
-            memory.gathered, 0, options.columns, piece.samples, 0, inputs, options.apart,
+            memory.gathered, 0, options.columns, piece.samples, 0, inputs, options.apart, False,
             quads, layer.words * WORD, 0, 0,
         )  # fmt: skip
         background.scale_floats(memory.gathered, 0, options.columns, piece.samples, data.factor, 0, inputs)

@@ -275,7 +275,7 @@ def _step_pairs(
 ):  # fmt: skip
     """As ``step_quads``, one pair of each quad after the other, for ``PAIR_BLOCKS`` neighbouring blocks of outputs.
 
-    ``quads`` from ``walks.list_pairs``.
+    ``quads`` from ``walks.list_inputs``, with the samples of pairs.
     """
     block = VECTORS * lanes_of(w)
     for k in range(walk_count(quads)):

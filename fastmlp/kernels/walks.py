@@ -142,7 +142,7 @@ def _nonzero_in_pair(x, start, columns, i, samples):
 
 
 @phase
-def list_inputs(x, start, columns, samples, first, last, apart, quads, stride, count, empty):
+def list_inputs(x, start, columns, samples, first, last, apart, pairs, quads, stride, count, empty):
     """List quads of inputs: two pairs, the second ``apart`` inputs behind the first.
 
     Parameters
@@ -154,9 +154,11 @@ def list_inputs(x, start, columns, samples, first, last, apart, quads, stride, c
         Range of inputs; multiples of 4.
     apart : int
         Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
+    pairs : bool
+        Whether to list the samples of each pair too, for ``samples_of_pair``.
     quads : uint64 (flat), overwritten
-        As in ``list_units``, but ``[4][stride]``, the last two rows for ``list_pairs``. The first inputs of both pairs
-        are listed, the second 32 bits to the left.
+        As in ``list_units``, but ``[4][stride]``, the last two rows for the samples of the pairs. The first inputs of
+        both pairs are listed, the second 32 bits to the left.
     count, empty : int
         How many are listed already, with and without samples.
 
@@ -170,30 +172,20 @@ def list_inputs(x, start, columns, samples, first, last, apart, quads, stride, c
             apart = PAIR
         for i in range(first, first + apart, PAIR):
             bits = _nonzero_in_pair(x, start, columns, i, samples)
-            bits |= _nonzero_in_pair(x, start, columns, i + apart, samples)
+            others = _nonzero_in_pair(x, start, columns, i + apart, samples)
+            if pairs:
+                put(quads, 2 * stride + count, bits)
+                put(quads, 3 * stride + count, others)
             quad = np.uint64(i) | np.uint64(i + apart) << np.uint64(32)
-            count, empty = _append(quads, stride, count, empty, quad, bits)
+            count, empty = _append(quads, stride, count, empty, quad, bits | others)
         first += 2 * apart
     _finish(quads, count, empty)
     return count, empty
 
 
-@phase
-def list_pairs(x, start, columns, samples, quads, stride):
-    """List the samples of the first and of the second pair of each quad, from ``list_inputs``.
-
-    784-64-10, which needs them on an AMD Zen 4 only, trains 1 to 2 % slower elsewhere if they are listed together with
-    the quads.
-    """
-    for k in range(walk_count(quads)):
-        i, j = pairs_of(get(quads, k))
-        put(quads, 2 * stride + k, _nonzero_in_pair(x, start, columns, i, samples))
-        put(quads, 3 * stride + k, _nonzero_in_pair(x, start, columns, j, samples))
-
-
 @kernel
 def samples_of_pair(quads, stride, k, pair):
-    """The samples of pair 0 or 1 of quad ``k``, from ``list_pairs``, as bits."""
+    """The samples of pair 0 or 1 of quad ``k``, if ``list_inputs`` was told to list them, as bits."""
     return get(quads, (2 + pair) * stride + k)
 
 
