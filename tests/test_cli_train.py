@@ -236,6 +236,15 @@ def test_an_interruption_that_python_dropped_is_raised_again() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that embeds Python may have one that Python cannot name, and so could not put back."""
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", dict[int, None]().get)
+        interrupts = Interrupts().__enter__()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    interrupts.__exit__()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_an_interrupted_training_keeps_what_was_learnt(tmp_path: Path, number: signal.Signals) -> None:

@@ -124,6 +124,6 @@ class Predictor:
             masks = aligned_masks(self._layout.n_masks)
             own = own_memory(self._layout)
             self._prepared.append(np.zeros(2, np.uint8))
-            rest = none, none, none, none, shared, masks, parts, none
-            self._memories.append(Memory(self.parameters, shared, *rest, *own))
+            common = self.parameters, shared, none, none, none, none, shared, masks, parts, none
+            self._memories.append(Memory(*common, *own))
         return self._layout

@@ -68,7 +68,7 @@ _COST_OF_ZEROS = 0.02
 
 def _balance(X: NDArray[Any]) -> float:
     """Before which part of the inputs half of the work is, by at most 250 samples spread over all."""
-    work = (X[:: max(1, len(X) // 250)] != 0).mean(axis=0) + _COST_OF_ZEROS
+    work = (X[:: -(-len(X) // 250)] != 0).mean(axis=0) + _COST_OF_ZEROS
     return float(np.searchsorted(np.cumsum(work), work.sum() / 2)) / len(work)
 
 
@@ -143,9 +143,10 @@ class TrainingMemory:
         capacity = (self.stretch - 1) * batch_size + round_up(batch_size, ROWS)
         in_pieces = batch_size > MICRO_BATCH
         shares_inputs = model.sparse and stretch == 1  # whatever the number of samples, or the bits depended on it
+        looked_at = X if shares_inputs and is_narrow(model.sizes, model.dtype) else None
         self.layout = Layout(
             model.sizes, model.dtype, min(capacity, MICRO_BATCH), stretches=self.stretch > 1,
-            shares_inputs=shares_inputs, balance=0.5 if X is None or not shares_inputs else _balance(X),
+            shares_inputs=shares_inputs, balance=0.5 if looked_at is None else _balance(looked_at),
             joins_pieces=model.sparse and rule == optimizer.DIRECT and MICRO_BATCH < batch_size <= 2 * MICRO_BATCH,
         )  # fmt: skip
         period = min(max(_PERIOD_WORK // (batch_size * self.layout.n_parameters), 1), LONGEST)

@@ -14,12 +14,12 @@ where only weights of inputs do, what they need of both is their thread's own. P
 are read before the barrier at the logits of the next piece, and written again after it. Products of samples (see
 ``stretch``) are written before the barrier of a stretch's first mini-batch and read after it, up to the last one's.
 
-A core that writes to a cache line which another has read since waits until that one has given it up: 10 ns a line on an
-AMD Zen 4, half a microsecond for 32 samples of 32 units. So threads do not read each other's activations where they are
-if layers are small (``HANDED_BLOCKS``). Each has all of them for itself, and hands on a copy of its own, which is read
-once: to where it has read last, in the piece before, what the other had handed on. That line is in its cache, and in no
-other. Parts of gradients change places likewise, if there are as many groups as blocks, and so do the products that
-follow.
+A core that writes to a cache line which another has read since waits until that one has given it up: 7 to 10 ns a line
+on an AMD Zen 4, half a microsecond for 32 samples of 32 units. So threads do not read each other's activations where
+they are if layers are small (``HANDED_BLOCKS``). Each has all of them for itself, and hands on a copy of its own, which
+is read once: to where it has read last, in the piece before, what the other had handed on. That line is in its cache,
+and in no other. Parts of gradients change places likewise, if there are as many groups as blocks. So do the products of
+halves that follow: 784-64-10 trains 6 % faster for it on two threads of that CPU, 784-64-64-10 3 %.
 
 Narrow networks are shared otherwise. Each thread owns the weights of half of the inputs, with whole rows of units, and
 the products of the two halves are exchanged, at the only barrier of a mini-batch. All the rest is little work there:

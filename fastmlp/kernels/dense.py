@@ -243,7 +243,7 @@ def sum_samples(deltas, d_start, rows):
 
 @phase
 def copy_block(source, s_start, rows, out, o_start):
-    """Copy a block ``[rows][BLOCK]``; ``rows`` is a multiple of ``ROWS``."""
+    """``out = source`` for a block ``[rows][BLOCK]`` of floats; ``rows`` is a multiple of ``ROWS``."""
     block = VECTORS * lanes_of(source)
     for offset in range(0, rows * block, ROWS * block):
         store(out, o_start + offset, block, load(source, s_start + offset, block, ROWS, VECTORS))

@@ -146,7 +146,7 @@ def where_handed(layer, options, memory, piece, b):
 
 @phase
 def hand_on(layers, i, options, memory, piece):
-    """Hand on copies of the owned blocks of activations of hidden layer ``i``."""
+    """Hand on copies of the owned blocks of activations of hidden layer ``i``, of which the next one needs all."""
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     start, panel = activations(layer, options, piece, block), options.capacity * block
@@ -162,12 +162,12 @@ def take(layers, i, options, memory, piece):
     layer = layers[i]
     block = VECTORS * lanes_of(memory.own)
     start, panel = activations(layer, options, piece, block), options.capacity * block
+    skips, n_start = skips_zeros(layers, i + 1, options, memory, piece), activation_marks(layers[i + 1], options, piece)
     for b in range(layer.outputs):
         if b < layer.first_block or b >= layer.last_block:
             source = where_handed(layer, options, memory, piece, b)
             dense.copy_block(memory.exchange, source, piece.rows, memory.shared, start + b * panel)
-            if skips_zeros(layers, i + 1, options, memory, piece):
-                n_start = activation_marks(layers[i + 1], options, piece)
+            if skips:
                 mark(layer, options, memory, piece, b, b + 1, start, n_start)
 
 

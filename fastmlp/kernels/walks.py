@@ -155,7 +155,7 @@ def list_inputs(x, start, columns, samples, first, last, apart, pairs, quads, st
     apart : int
         Even. Where fewer than twice as many inputs are left, the pairs of a quad are neighbours.
     pairs : bool
-        Whether to list the samples of each pair too, for ``samples_of_pair``.
+        Whether to list the samples of each pair too: only steps by pairs ask for them, see ``sparse.steps_pairs``.
     quads : uint64 (flat), overwritten
         As in ``list_units``, but ``[4][stride]``, the last two rows for the samples of the pairs. The first inputs of
         both pairs are listed, the second 32 bits to the left.
