@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastmlp.kernels import dense, flat, marks, matrix_unit, split, split_bytes, tile
+from fastmlp.kernels import dense, flat, marks, matrix_unit, split, split_bytes, tile, tile_inputs
 from fastmlp.kernels.compiler import EntryKernel, entry_kernel
 from fastmlp.kernels.machine import count_trailing_zeros, flush_subnormals, restore_floating_point
 from fastmlp.kernels.tile import ROWS, VECTORS, lanes_of
@@ -70,7 +70,7 @@ def element_wise(a, b, factor, out, size):
     tile.store(out, 11 * size, STRIDE, tile.zeros_like(x))
     tile.store(out, 12 * size, STRIDE, tile.load(a, START, 0, ROWS, VECTORS))
     tile.store(out, 13 * size, STRIDE, tile.load_like(x, b, START, STRIDE, 0))
-    tile.store(out, 14 * size, STRIDE, tile.load_as(a, b, START, STRIDE, ROWS, VECTORS))
+    tile.store(out, 14 * size, STRIDE, tile_inputs.load_as(a, b, START, STRIDE, ROWS, VECTORS))
     tile.store(out, 15 * size, STRIDE, tile.where_greater(x, y, tile.add(x, x), y))
 
 
@@ -83,7 +83,7 @@ def reductions(a, b, bytes_, out, numbers, bits, masks):
     tile.store(out, 0 * size, block, tile.multiply_add(t, a, 3, 7, b, 11))
     tile.store(out, 1 * size, block, tile.multiply_add_rows(t, b, 2, t))
     tile.store(out, 2 * size, block, tile.sum_rows(t))
-    tile.store(out, 3 * size, block, tile.load_as(a, bytes_, START, STRIDE, ROWS, VECTORS))
+    tile.store(out, 3 * size, block, tile_inputs.load_as(a, bytes_, START, STRIDE, ROWS, VECTORS))
     tile.store(out, 4 * size, block, tile.multiply_add(tile.load(a, START, STRIDE, 3, 1), a, 3, 7, b, 11))
     lanes = lanes_of(a)
     tile.store(out, 5 * size, lanes, tile.transpose(tile.load_square(a, START, STRIDE)))
@@ -118,7 +118,7 @@ def blocks_and_bits(a, b, out, words, masks, wide_masks):
 def samples(a, b, x, out):
     """Three neighbouring inputs of a sample, times two blocks of columns that are ``GAP`` apart."""
     block = VECTORS * lanes_of(a)
-    t = tile.multiply_add_sample(tile.load_blocks(a, START, STRIDE, GAP, 3, 2), x, 7, 4, a, b, 11, GAP)
+    t = tile_inputs.multiply_add_sample(tile.load_blocks(a, START, STRIDE, GAP, 3, 2), x, 7, 4, a, b, 11, GAP)
     tile.store_blocks(out, 0, 2 * block, block, t)
 
 
@@ -127,10 +127,10 @@ def inputs_of_samples(a, b, x, numbers, factor, out, scaled):
     """Three inputs, 7 apart, times a row and times their own rows of two blocks; then a register of them is scaled."""
     block = VECTORS * lanes_of(a)
     t = tile.load_blocks(a, START, STRIDE, GAP, 3, 2)
-    tile.store_blocks(out, 0, 2 * block, block, tile.multiply_add_inputs(t, x, 4, 7, numbers, b, 11, GAP))
-    row = tile.accumulate_inputs(tile.zeros(a, 1, TWO_BLOCKS), x, 4, 7, numbers, t)
+    tile.store_blocks(out, 0, 2 * block, block, tile_inputs.multiply_add_inputs(t, x, 4, 7, numbers, b, 11, GAP))
+    row = tile_inputs.accumulate_inputs(tile.zeros(a, 1, TWO_BLOCKS), x, 4, 7, numbers, t)
     tile.store_blocks(out, 6 * block, 0, block, row)
-    tile.multiply_floats(scaled, 3, factor)
+    tile_inputs.multiply_floats(scaled, 3, factor)
 
 
 @entry_kernel

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fastmlp import memory
 from fastmlp.kernels import optimizer, split
-from fastmlp.kernels.layout import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, MATRIX_PREDICT_BLOCKS, Layout, aligned_zeros
+from fastmlp.kernels.layout import Layout, aligned_zeros
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT, OPERAND, PAIRS, SIDE
+from fastmlp.kernels.thresholds import MATRIX_BLOCKS, MATRIX_BYTES_BLOCKS, MATRIX_PREDICT_BLOCKS
 from fastmlp.system import cpu_features
 from tests import probe_kernels
 from tests.probe_kernels import run

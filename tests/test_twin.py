@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from fastmlp import engine
 from fastmlp.baseline import Baseline, train_baseline
 from fastmlp.history import History
-from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, WORD, Layout, block_width
+from fastmlp.kernels.layout import MICRO_BATCH, WORD, Layout, block_width
 from fastmlp.kernels.marks import COLUMNS
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
+from fastmlp.kernels.thresholds import SINGLY
 from fastmlp.kernels.tile import ROWS
 from fastmlp.network import Network
 from fastmlp.training import train

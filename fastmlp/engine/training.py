@@ -14,9 +14,10 @@ from fastmlp.engine.model import Model, read_only
 from fastmlp.engine.own_memory import aligned_masks, fit, own_memory
 from fastmlp.kernels import batch, optimizer, shuffle
 from fastmlp.kernels.idle import LONGEST
-from fastmlp.kernels.layout import MICRO_BATCH, SINGLY, Layout, aligned_zeros, is_narrow, round_up
+from fastmlp.kernels.layout import MICRO_BATCH, Layout, aligned_zeros, is_narrow, round_up
 from fastmlp.kernels.piece import Data, Memory, Team
 from fastmlp.kernels.team import STRIDE
+from fastmlp.kernels.thresholds import SINGLY
 from fastmlp.kernels.tile import ROWS
 from fastmlp.kernels.walks import PAIR
 from fastmlp.shuffling import draw_numbers

@@ -35,16 +35,15 @@ from fastmlp.kernels.tile import (
     add,
     lanes_of,
     load,
-    load_as,
     multiply,
     multiply_add,
     multiply_add_rows,
-    multiply_floats,
     store,
     sum_elements,
     sum_rows,
     zeros,
 )
+from fastmlp.kernels.tile_inputs import load_as, multiply_floats
 
 
 @phase

@@ -12,11 +12,12 @@ from fastmlp.kernels.activation import times_derivative
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.input_layer import inputs_of_half
-from fastmlp.kernels.layout import NARROW_INPUTS, TRANSPOSED_BLOCKS, WORD
+from fastmlp.kernels.layout import TRANSPOSED_BLOCKS, WORD
 from fastmlp.kernels.marks import MARK
 from fastmlp.kernels.piece import activations, deltas_of, earlier_activations, logits_start, scratch_start
 from fastmlp.kernels.propagation import activation_marks, on_matrix_unit, probabilities, rectified, skips_zeros
 from fastmlp.kernels.team import share
+from fastmlp.kernels.thresholds import NARROW_INPUTS
 from fastmlp.kernels.tile import ROWS, VECTORS, add, lanes_of, load, store, zeros
 
 

@@ -20,7 +20,6 @@ from fastmlp.kernels.tile import (
     add,
     lanes_of,
     load,
-    load_as,
     load_blocks,
     load_square,
     multiply,
@@ -33,6 +32,7 @@ from fastmlp.kernels.tile import (
     transpose,
     zeros,
 )
+from fastmlp.kernels.tile_inputs import load_as
 from fastmlp.kernels.vector import REGISTER_BYTES
 
 # Blocks of inputs that stay in the first-level cache (32 KiB of 64 samples) while the weights of all outputs pass.

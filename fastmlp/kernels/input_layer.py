@@ -10,9 +10,10 @@ import numpy as np
 from fastmlp.kernels import background, dense, optimizer, singles, sparse, split_bytes, stretch, walks
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get, put
-from fastmlp.kernels.layout import MATRIX_BYTES_BLOCKS, SINGLY, WORD
+from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, projections_start
+from fastmlp.kernels.thresholds import MATRIX_BYTES_BLOCKS, SINGLY
 from fastmlp.kernels.tile import VECTORS, lanes_of, store, zeros
 
 

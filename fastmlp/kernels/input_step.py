@@ -17,9 +17,10 @@ from fastmlp.kernels.input_layer import (
     walks_of,
     where_gathered,
 )
-from fastmlp.kernels.layout import SINGLY, WORD
+from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.piece import deltas_of, projections_start
 from fastmlp.kernels.team import share
+from fastmlp.kernels.thresholds import SINGLY
 from fastmlp.kernels.tile import VECTORS, add, add_scaled, lanes_of, load, store, zeros
 
 

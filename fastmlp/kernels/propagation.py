@@ -12,11 +12,11 @@ import numpy as np
 from fastmlp.kernels import dense, input_layer, output, sparse, split, walks
 from fastmlp.kernels.activation import RELU, activate
 from fastmlp.kernels.compiler import kernel, phase
-from fastmlp.kernels.layout import MATRIX_BLOCKS
 from fastmlp.kernels.marks import MARK
 from fastmlp.kernels.matrix_unit import MATRIX_UNIT
 from fastmlp.kernels.piece import activations, logits_start, partial_sums
 from fastmlp.kernels.team import share
+from fastmlp.kernels.thresholds import MATRIX_BLOCKS
 from fastmlp.kernels.tile import VECTORS, lanes_of
 
 

@@ -21,7 +21,8 @@ from fastmlp.kernels.flat import get, put
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros, prefetch
 from fastmlp.kernels.marks import MARK, nonzero_samples, transpose_bits
-from fastmlp.kernels.tile import VECTORS, lanes_of, load_blocks, multiply_add_sample, store_blocks, zeros
+from fastmlp.kernels.tile import VECTORS, lanes_of, load_blocks, store_blocks, zeros
+from fastmlp.kernels.tile_inputs import multiply_add_sample
 from fastmlp.kernels.walks import union
 
 # Inputs whose weights step together at most, and wait together.

@@ -20,16 +20,8 @@ from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get
 from fastmlp.kernels.layout import WORD
 from fastmlp.kernels.machine import count_trailing_zeros
-from fastmlp.kernels.tile import (
-    VECTORS,
-    accumulate_inputs,
-    lanes_of,
-    load_blocks,
-    multiply_add_blocks,
-    multiply_add_inputs,
-    store_blocks,
-    zeros,
-)
+from fastmlp.kernels.tile import VECTORS, lanes_of, load_blocks, multiply_add_blocks, store_blocks, zeros
+from fastmlp.kernels.tile_inputs import accumulate_inputs, multiply_add_inputs
 from fastmlp.kernels.vector import MULTIPLIED_BYTES, REGISTER_BYTES
 from fastmlp.kernels.walks import PAIR, empty_count, pairs_of, samples_of_pair, union, walk_count
 

@@ -26,18 +26,17 @@ from fastmlp.kernels.machine import count_trailing_zeros
 from fastmlp.kernels.tile import (
     ROWS,
     VECTORS,
-    accumulate_inputs,
     add,
     add_scaled,
     fill,
     lanes_of,
     load,
-    load_as,
     multiply,
     multiply_add,
     store,
     zeros,
 )
+from fastmlp.kernels.tile_inputs import accumulate_inputs, load_as
 from fastmlp.kernels.walks import PAIR, pairs_of, walk_count
 
 

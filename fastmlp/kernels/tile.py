@@ -55,18 +55,20 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, ir.ArrayType(tile.lanes.vector, tile.rows * tile.vectors))
 
 
-def _registers(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[Vector]:
+def registers_of(builder: ir.IRBuilder, tile: Tile, value: ir.Value) -> list[Vector]:
+    """The registers of a tile, row after row."""
     return [Vector(builder, builder.extract_value(value, i), tile.lanes) for i in range(tile.rows * tile.vectors)]
 
 
-def _assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
+def assemble(builder: ir.IRBuilder, registers: list[Vector]) -> ir.Value:
+    """The tile that is made of some registers, row after row."""
     value = ir.Constant(ir.ArrayType(registers[0].lanes.vector, len(registers)), ir.Undefined)
     for i, register in enumerate(registers):
         value = builder.insert_value(value, register.value, i)
     return value
 
 
-def _row_pointers(
+def row_pointers(
     builder: ir.IRBuilder, pointer: ir.Value, stride: ir.Value, tile: Tile, gap: ir.Value | None = None
 ) -> list[ir.Value]:
     """Pointers to the registers of a tile in memory, row after row; blocks of ``VECTORS`` are ``gap`` apart."""
@@ -111,8 +113,8 @@ def load(typing_context, array, offset, stride, rows, vectors):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[:2])
-        pointers = _row_pointers(builder, pointer, arguments[2], tile)
-        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+        pointers = row_pointers(builder, pointer, arguments[2], tile)
+        return assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
     return tile(array, types.int64, types.int64, rows, vectors), emit
 
@@ -123,8 +125,8 @@ def load_like(typing_context, tile, array, offset, stride, gap):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[1:3])
-        pointers = _row_pointers(builder, pointer, arguments[3], tile, arguments[4])
-        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+        pointers = row_pointers(builder, pointer, arguments[3], tile, arguments[4])
+        return assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
     return tile(tile, array, types.int64, types.int64, types.int64), emit
 
@@ -136,34 +138,10 @@ def load_square(typing_context, array, offset, stride):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[:2])
-        pointers = _row_pointers(builder, pointer, arguments[2], tile)
-        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+        pointers = row_pointers(builder, pointer, arguments[2], tile)
+        return assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
     return tile(array, types.int64, types.int64), emit
-
-
-@intrinsic(prefer_literal=True)
-def load_as(typing_context, like, array, offset, stride, rows, vectors):
-    """``load`` from bytes or floats, converted to the dtype of the array ``like``."""
-    tile = Tile(like.dtype, rows.literal_value, vectors.literal_value)
-
-    def emit(context, builder, signature, arguments):
-        pointer = element_pointer(context, builder, array, *arguments[1:3])
-        pointers = _row_pointers(builder, pointer, arguments[3], tile)
-        if array.dtype == like.dtype:
-            return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
-        small = ir.VectorType(ir.IntType(8), tile.lanes.count)
-        wide = ir.VectorType(ir.IntType(32), tile.lanes.count)
-        registers = []
-        for p in pointers:
-            values = builder.zext(builder.load(builder.bitcast(p, small.as_pointer()), align=1), wide)
-            # below 256 signed and unsigned are the same, and only the signed conversion is one instruction on AVX2
-            registers.append(Vector(builder, builder.sitofp(values, tile.lanes.vector), tile.lanes))
-        return _assemble(builder, registers)
-
-    if array.dtype not in (types.uint8, like.dtype):
-        return None
-    return tile(like, array, types.int64, types.int64, rows, vectors), emit
 
 
 @intrinsic
@@ -172,35 +150,27 @@ def store(typing_context, array, offset, stride, tile):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[:2])
-        registers = _registers(builder, tile, arguments[3])
-        for p, register in zip(_row_pointers(builder, pointer, arguments[2], tile), registers, strict=True):
+        registers = registers_of(builder, tile, arguments[3])
+        for p, register in zip(row_pointers(builder, pointer, arguments[2], tile), registers, strict=True):
             vector.store(builder, p, register)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.int64, tile), emit
 
 
-def _number(context: Any, builder: ir.IRBuilder, x: Any, pointer: ir.Value, numbers: Any, table: ir.Value) -> ir.Value:
-    """The number at ``pointer`` in the array ``x``: a float, or what a byte stands for in a table."""
-    value = builder.load(pointer)
-    if x.dtype != types.uint8:
-        return value
-    return builder.load(element_pointer(context, builder, numbers, table, builder.zext(value, ir.IntType(64))))
-
-
-def _rank_one(
+def rank_one(
     builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, row: list[Any],
     read: Callable[[ir.Value], ir.Value],
 ) -> Any:  # fmt: skip
     """Multiply a column of numbers, ``stride`` apart, with a row of registers in memory, and add to a tile."""
     factors = [vector.load(builder, p, tile.lanes) for p in row]
-    registers = _registers(builder, tile, value)
+    registers = registers_of(builder, tile, value)
     for r in range(tile.rows):
         scalar = vector.broadcast(builder, read(pointer), tile.lanes)
         for v, factor in enumerate(factors):
             registers[r * tile.vectors + v] = scalar.multiply_add(factor, registers[r * tile.vectors + v])
         pointer = builder.gep(pointer, [stride])
-    return _assemble(builder, registers)
+    return assemble(builder, registers)
 
 
 @intrinsic
@@ -211,8 +181,8 @@ def multiply_add(typing_context, tile, a, a_offset, a_stride, b, b_offset):
         value, _, offset, stride, _, b_start = arguments
         pointer = element_pointer(context, builder, a, arguments[1], offset)
         start = element_pointer(context, builder, b, arguments[4], b_start)
-        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors))
-        return _rank_one(builder, tile, value, pointer, stride, row, builder.load)
+        row = row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors))
+        return rank_one(builder, tile, value, pointer, stride, row, builder.load)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64), emit
 
@@ -225,31 +195,10 @@ def multiply_add_blocks(typing_context, tile, a, a_offset, a_stride, b, b_offset
         value, _, offset, stride, _, b_start, gap = arguments
         pointer = element_pointer(context, builder, a, arguments[1], offset)
         start = element_pointer(context, builder, b, arguments[4], b_start)
-        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
-        return _rank_one(builder, tile, value, pointer, stride, row, builder.load)
+        row = row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
+        return rank_one(builder, tile, value, pointer, stride, row, builder.load)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64, types.int64), emit
-
-
-@intrinsic
-def multiply_add_inputs(typing_context, tile, x, x_offset, x_stride, numbers, b, b_offset, b_gap):
-    """``multiply_add_blocks`` with floats, or with what bytes stand for in the table ``numbers``.
-
-    Looked up, a byte costs two loads; converted, up to three instructions in the units that multiply.
-    """
-
-    def emit(context, builder, signature, arguments):
-        value, _, offset, stride, table, _, b_start, gap = arguments
-        pointer = element_pointer(context, builder, x, arguments[1], offset)
-        start = element_pointer(context, builder, b, arguments[5], b_start)
-        row = _row_pointers(builder, start, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
-        return _rank_one(
-            builder, tile, value, pointer, stride, row, lambda p: _number(context, builder, x, p, numbers, table)
-        )
-
-    if x.dtype not in (types.uint8, tile.dtype):
-        return None
-    return tile(tile, x, types.int64, types.int64, numbers, b, types.int64, types.int64), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -259,8 +208,8 @@ def load_blocks(typing_context, array, offset, stride, gap, rows, blocks):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[:2])
-        pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
-        return _assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
+        pointers = row_pointers(builder, pointer, arguments[2], tile, arguments[3])
+        return assemble(builder, [vector.load(builder, p, tile.lanes) for p in pointers])
 
     return tile(array, types.int64, types.int64, types.int64, rows, blocks), emit
 
@@ -271,8 +220,8 @@ def store_blocks(typing_context, array, offset, stride, gap, tile):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, array, *arguments[:2])
-        registers = _registers(builder, tile, arguments[4])
-        pointers = _row_pointers(builder, pointer, arguments[2], tile, arguments[3])
+        registers = registers_of(builder, tile, arguments[4])
+        pointers = row_pointers(builder, pointer, arguments[2], tile, arguments[3])
         for p, register in zip(pointers, registers, strict=True):
             vector.store(builder, p, register)
         return context.get_dummy_value()
@@ -286,29 +235,29 @@ def multiply_add_rows(typing_context, tile, a, a_offset, other):
 
     def emit(context, builder, signature, arguments):
         pointer = element_pointer(context, builder, a, *arguments[1:3])
-        registers, others = _registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[3])
+        registers, others = registers_of(builder, tile, arguments[0]), registers_of(builder, tile, arguments[3])
         for r in range(tile.rows):
             scalar = vector.broadcast(builder, builder.load(pointer), tile.lanes)
             for i in range(r * tile.vectors, (r + 1) * tile.vectors):
                 registers[i] = scalar.multiply_add(others[i], registers[i])
             pointer = builder.gep(pointer, [integer_constant(1)])
-        return _assemble(builder, registers)
+        return assemble(builder, registers)
 
     return tile(tile, a, types.int64, tile), emit
 
 
-def _accumulate(
+def accumulate(
     builder: ir.IRBuilder, tile: Tile, value: ir.Value, pointer: ir.Value, stride: ir.Value, other: Tile,
     rows: ir.Value, read: Callable[[ir.Value], ir.Value],
 ) -> Any:  # fmt: skip
     """Multiply a column of numbers, ``stride`` apart, each with its row of another tile, and add to a tile of one."""
-    registers, others = _registers(builder, tile, value), _registers(builder, other, rows)
+    registers, others = registers_of(builder, tile, value), registers_of(builder, other, rows)
     for r in range(other.rows):
         scalar = vector.broadcast(builder, read(pointer), tile.lanes)
         row = others[r * tile.vectors : (r + 1) * tile.vectors]
         registers = [scalar.multiply_add(number, own) for number, own in zip(row, registers, strict=True)]
         pointer = builder.gep(pointer, [stride])
-    return _assemble(builder, registers)
+    return assemble(builder, registers)
 
 
 @intrinsic
@@ -318,43 +267,11 @@ def accumulate_rows(typing_context, tile, a, a_offset, a_stride, other):
     def emit(context, builder, signature, arguments):
         value, _, _, stride, rows = arguments
         pointer = element_pointer(context, builder, a, *arguments[1:3])
-        return _accumulate(builder, tile, value, pointer, stride, other, rows, builder.load)
+        return accumulate(builder, tile, value, pointer, stride, other, rows, builder.load)
 
     if (tile.rows, tile.vectors) != (1, other.vectors):
         return None
     return tile(tile, a, types.int64, types.int64, other), emit
-
-
-@intrinsic
-def accumulate_inputs(typing_context, tile, x, x_offset, x_stride, numbers, other):
-    """``accumulate_rows`` with floats, or with what bytes stand for in the table ``numbers``."""
-
-    def emit(context, builder, signature, arguments):
-        value, _, _, stride, table, rows = arguments
-        pointer = element_pointer(context, builder, x, *arguments[1:3])
-        return _accumulate(
-            builder, tile, value, pointer, stride, other, rows,
-            lambda p: _number(context, builder, x, p, numbers, table),
-        )  # fmt: skip
-
-    if (tile.rows, tile.vectors) != (1, other.vectors) or x.dtype not in (types.uint8, tile.dtype):
-        return None
-    return tile(tile, x, types.int64, types.int64, numbers, other), emit
-
-
-@intrinsic
-def multiply_floats(typing_context, x, offset, factor):
-    """Multiply a register of floats in memory with a scalar; bytes are left as they are."""
-    lanes = LANES[factor]
-
-    def emit(context, builder, signature, arguments):
-        if x.dtype == factor:
-            pointer = element_pointer(context, builder, x, *arguments[:2])
-            scalar = vector.broadcast(builder, arguments[2], lanes)
-            vector.store(builder, pointer, vector.load(builder, pointer, lanes) * scalar)
-        return context.get_dummy_value()
-
-    return types.void(x, types.int64, factor), emit
 
 
 @intrinsic
@@ -363,41 +280,10 @@ def add_scaled(typing_context, tile, factor, other):
 
     def emit(context, builder, signature, arguments):
         scalar = vector.broadcast(builder, arguments[1], tile.lanes)
-        pairs = zip(_registers(builder, tile, arguments[0]), _registers(builder, tile, arguments[2]), strict=True)
-        return _assemble(builder, [other.multiply_add(scalar, own) for own, other in pairs])
+        pairs = zip(registers_of(builder, tile, arguments[0]), registers_of(builder, tile, arguments[2]), strict=True)
+        return assemble(builder, [other.multiply_add(scalar, own) for own, other in pairs])
 
     return tile(tile, tile.dtype, tile), emit
-
-
-@intrinsic
-def multiply_add_sample(typing_context, tile, x, start, i, factor, b, b_offset, b_gap):
-    """``multiply_add_blocks`` with neighbouring inputs of a sample as they lie in memory, from input ``i`` on.
-
-    ``tile[r, :] += a * b[b_offset:]``, where ``a`` is ``x[start + i + r]`` if these are bytes, or that times
-    ``factor[i + r]``.
-    """
-
-    def emit(context, builder, signature, arguments):
-        value, _, start, i, _, _, b_start, gap = arguments
-        first = element_pointer(context, builder, b, arguments[5], b_start)
-        pointers = _row_pointers(builder, first, integer_constant(0), Tile(tile.dtype, 1, tile.vectors), gap)
-        row = [vector.load(builder, p, tile.lanes) for p in pointers]
-        registers = _registers(builder, tile, value)
-        for r in range(tile.rows):
-            number = builder.load(element_pointer(context, builder, x, arguments[1], builder.add(start, i)))
-            if x.dtype == types.uint8:
-                number = builder.sitofp(builder.zext(number, ir.IntType(32)), tile.lanes.scalar)
-            else:
-                number = builder.fmul(number, builder.load(element_pointer(context, builder, factor, arguments[4], i)))
-            scalar = vector.broadcast(builder, number, tile.lanes)
-            for v, other in enumerate(row):
-                registers[r * tile.vectors + v] = scalar.multiply_add(other, registers[r * tile.vectors + v])
-            i = builder.add(i, integer_constant(1))
-        return _assemble(builder, registers)
-
-    if x.dtype not in (types.uint8, tile.dtype):
-        return None
-    return tile(tile, x, types.int64, types.int64, factor, b, types.int64, types.int64), emit
 
 
 @intrinsic
@@ -406,11 +292,11 @@ def sum_rows(typing_context, tile):
     row = Tile(tile.dtype, 1, tile.vectors)
 
     def emit(context, builder, signature, arguments):
-        registers = _registers(builder, tile, arguments[0])
+        registers = registers_of(builder, tile, arguments[0])
         total = registers[: tile.vectors]
         for r in range(1, tile.rows):
             total = [t + registers[r * tile.vectors + v] for v, t in enumerate(total)]
-        return _assemble(builder, total)
+        return assemble(builder, total)
 
     return row(tile), emit
 
@@ -420,7 +306,7 @@ def sum_elements(typing_context, tile):
     """All elements of a tile added: registers from first to last, then the lanes by halves."""
 
     def emit(context, builder, signature, arguments):
-        registers = _registers(builder, tile, arguments[0])
+        registers = registers_of(builder, tile, arguments[0])
         total = registers[0]
         for register in registers[1:]:
             total = total + register
@@ -442,7 +328,7 @@ def transpose(typing_context, tile):
         return None
 
     def emit(context, builder, signature, arguments):
-        return _assemble(builder, vector.transpose(_registers(builder, tile, arguments[0])))
+        return assemble(builder, vector.transpose(registers_of(builder, tile, arguments[0])))
 
     return tile(tile), emit
 
@@ -452,8 +338,8 @@ def _map(function: Callable[..., Vector], summary: str, operands: int = 1) -> An
 
     def typed(tile: Tile) -> tuple[Any, Any]:
         def emit(context, builder, signature, arguments):
-            columns = [_registers(builder, tile, argument) for argument in arguments]
-            return _assemble(builder, [function(*registers) for registers in zip(*columns, strict=True)])
+            columns = [registers_of(builder, tile, argument) for argument in arguments]
+            return assemble(builder, [function(*registers) for registers in zip(*columns, strict=True)])
 
         return tile(*[tile] * operands), emit
 
@@ -517,8 +403,8 @@ def where_greater(typing_context, a, b, chosen, otherwise):
     """``chosen`` where ``a > b``, else ``otherwise``; four tiles of one shape."""
 
     def emit(context, builder, signature, arguments):
-        columns = zip(*[_registers(builder, a, argument) for argument in arguments], strict=True)
-        return _assemble(builder, [x.where(">", y, yes, no) for x, y, yes, no in columns])
+        columns = zip(*[registers_of(builder, a, argument) for argument in arguments], strict=True)
+        return assemble(builder, [x.where(">", y, yes, no) for x, y, yes, no in columns])
 
     return a(a, a, a, a), emit
 
@@ -529,7 +415,7 @@ def fill(typing_context, array, number, rows, vectors):
     tile = Tile(array.dtype, rows.literal_value, vectors.literal_value)
 
     def emit(context, builder, signature, arguments):
-        return _assemble(builder, [vector.broadcast(builder, arguments[1], tile.lanes)] * (tile.rows * tile.vectors))
+        return assemble(builder, [vector.broadcast(builder, arguments[1], tile.lanes)] * (tile.rows * tile.vectors))
 
     return tile(array, array.dtype, rows, vectors), emit
 
