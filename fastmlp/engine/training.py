@@ -305,10 +305,11 @@ class TrainingMemory:
         if not (busy > 0).all() or not (work > 0).all():
             return
         speed = work / busy
-        proportional = (0.0, *(np.cumsum(speed) / speed.sum()).tolist())
-        expected = [max(self.layout.work(threads, each) / speed) for each in (proportional, ())]
-        if expected[0] < _WORTH_IT * expected[1]:
-            self._bounds[threads] = proportional
+        worth_it = _WORTH_IT * max(self.layout.work(threads) / speed)
+        if 1 / speed.sum() < worth_it:  # what would be best, if groups could be divided
+            proportional = (0.0, *(np.cumsum(speed) / speed.sum()).tolist())
+            if max(self.layout.work(threads, proportional) / speed) < worth_it:
+                self._bounds[threads] = proportional
 
     def phase_seconds(self, total: float) -> dict[str, float]:
         """How a total of seconds divides among the phases of a mini-batch, by the ticks that all threads counted."""

@@ -304,14 +304,23 @@ class Layout:
         if self.shares_inputs:
             self._place_halves()
         self.useful_threads = int(self.layers["halves" if self.shares_inputs else "groups"].max())
+        self._owned: dict[tuple[int, int], NDArray[Any]] = {}
         self.layers = self.owned(0, 1)
 
-    def owned(self, thread: int, threads: int, bounds: Sequence[float] = ()) -> NDArray[Any]:
+    def owned(self, thread: int, threads: int, bounds: tuple[float, ...] = ()) -> NDArray[Any]:
         """``layers`` for one of some threads, that owns some groups of each, or halves of the inputs.
 
         Groups are dealt as evenly as possible, or by ``bounds``: where the parts of the threads begin and end, from 0
-        to 1. Kernels need that several times a layer and mini-batch, so it is divided once a call.
+        to 1. Kernels need that several times a layer and mini-batch, so it is divided once a call, and if evenly
+        only once: what is returned is not to be changed.
         """
+        if bounds:  # hardly ever twice the same
+            return self._divide(thread, threads, bounds)
+        if (thread, threads) not in self._owned:
+            self._owned[thread, threads] = self._divide(thread, threads)
+        return self._owned[thread, threads]
+
+    def _divide(self, thread: int, threads: int, bounds: tuple[float, ...] = ()) -> NDArray[Any]:
         layers = self.layers.copy()
         layers["last_half"] = 1
         if self.shares_inputs:
@@ -337,7 +346,7 @@ class Layout:
             layers["alone"][2:] = owners[1:] == owners[:-1]
         return layers
 
-    def work(self, threads: int, bounds: Sequence[float] = ()) -> NDArray[np.float64]:
+    def work(self, threads: int, bounds: tuple[float, ...] = ()) -> NDArray[np.float64]:
         """What of the multiply-adds each of some threads does in hidden layers; the bounds as for ``owned``."""
         owned = [self.owned(thread, threads, bounds)[:-1] for thread in range(threads)]
         work = np.array([layers["inputs"] @ (layers["last_block"] - layers["first_block"]) for layers in owned])
