@@ -24,7 +24,7 @@ KERNEL_TESTS = [
     "tests/test_training.py",
     "tests/test_profiling.py",
     "tests/test_determinism.py::test_a_large_batch_that_is_interrupted_is_done_wholly_or_not_at_all",
-    "tests/test_threads.py::test_ctrl_c_while_threads_are_started_leaves_none_waiting",
+    "tests/test_interruption.py::test_ctrl_c_while_threads_are_started_leaves_none_waiting",
 ]
 
 
