@@ -89,43 +89,58 @@ def gather_samples(layers, options, data, memory, number, start, samples, ahead)
     """
     layer = layers[0]
     block = VECTORS * lanes_of(memory.own)
-    for half in range(layer.first_half, layer.last_half):
-        if SINGLY:
+    if SINGLY:
+        for half in range(layer.first_half, layer.last_half):
             first, last = words_of_half(layer, half, block)
             singles.mark(
                 data.x, options.n_features, data.order, start, samples, memory.starts, starts_of(options, number),
                 first, last, memory.nonzero, options.capacity, ahead,
             )  # fmt: skip
-        else:
-            first, last = inputs_of_half(layer, half, block)
-            background.gather(
-                data.x, options.n_features, data.order, start, samples, memory.gathered,
-                where_gathered(layer, options, number), first, last, options.columns, memory.starts, ahead,
-            )  # fmt: skip
+    else:
+        gather_as_they_are(layer, options, data, memory, number, start, samples, ahead)
+
+
+@phase
+def gather_as_they_are(layer, options, data, memory, number, start, samples, ahead):
+    """``gather_samples``, as they are."""
+    block = VECTORS * lanes_of(memory.own)
+    for half in range(layer.first_half, layer.last_half):
+        first, last = inputs_of_half(layer, half, block)
+        background.gather(
+            data.x, options.n_features, data.order, start, samples, memory.gathered,
+            where_gathered(layer, options, number), first, last, options.columns, memory.starts, ahead,
+        )  # fmt: skip
 
 
 @phase
 def list_walks(layer, options, data, memory, piece, training):
-    """List the walks over the inputs that are not zero in what is gathered, and scale that."""
+    """List the walks over the inputs that are not zero in what is gathered."""
     block = VECTORS * lanes_of(memory.own)
-    quads = walks_of(memory, options, piece)
+    listed = walks_of(memory, options, piece)
     if SINGLY:
         for half in range(layer.first_half, layer.last_half):
             first, last = words_of_half(layer, half, block)
-            singles.transpose(memory.nonzero, options.capacity, piece.samples, first, last, memory.marks, quads)
+            singles.transpose(memory.nonzero, options.capacity, piece.samples, first, last, memory.marks, listed)
     else:
-        count, empty = 0, 0
-        start = where_gathered(layer, options, piece.number)
         pairs = training and sparse.steps_pairs(layer.last_block - layer.first_block, rule_of(options))
-        for half in range(layer.first_half, layer.last_half):
-            first, last = inputs_of_half(layer, half, block)
-            walks.begin_half(quads, half, count)
-            count, empty = walks.list_inputs(
-                memory.gathered, start, options.columns, piece.samples, first, last, options.apart, pairs,
-                quads, layer.words * WORD, count, empty,
-            )  # fmt: skip
-            background.scale_floats(memory.gathered, start, options.columns, piece.samples, data.factor, first, last)
-        walks.begin_half(quads, layer.last_half, count)
+        list_quads(layer, options, data, memory, piece, pairs, listed)
+
+
+@phase
+def list_quads(layer, options, data, memory, piece, pairs, quads):
+    """List the walks over quads of inputs, see ``walks.list_inputs``, in samples gathered as they are; scale these."""
+    block = VECTORS * lanes_of(memory.own)
+    count, empty = 0, 0
+    start = where_gathered(layer, options, piece.number)
+    for half in range(layer.first_half, layer.last_half):
+        first, last = inputs_of_half(layer, half, block)
+        walks.begin_half(quads, half, count)
+        count, empty = walks.list_inputs(
+            memory.gathered, start, options.columns, piece.samples, first, last, options.apart, pairs,
+            quads, layer.words * WORD, count, empty,
+        )  # fmt: skip
+        background.scale_floats(memory.gathered, start, options.columns, piece.samples, data.factor, first, last)
+    walks.begin_half(quads, layer.last_half, count)
 
 
 @phase

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastmlp.kernels import background, idle, optimizer, singles, sparse, split_bytes, stretch, walks
+from fastmlp.kernels import background, idle, optimizer, singles, sparse, split_bytes, stretch
 from fastmlp.kernels.compiler import kernel, phase
 from fastmlp.kernels.flat import get
 from fastmlp.kernels.input_layer import (
     bytes_on_matrix_unit,
+    gather_as_they_are,
     inputs_of_half,
     joined,
+    list_quads,
     multiply,
     rule_of,
     starts_of,
@@ -33,16 +35,9 @@ def begin_stretch(layers, options, data, memory, piece):
     quads = memory.input_walks
     if SINGLY:  # also there samples are multiplied with each other by quads, of what is gathered
         quads = memory.units  # free until weights of hidden layers step
-        inputs = layer.inputs * block
-        background.gather(
-            data.x, options.n_features, data.order, piece.start, piece.samples,
-            memory.gathered, 0, 0, inputs, options.columns, memory.starts, np.int64(len(data.order)),
-        )  # fmt: skip
-        walks.list_inputs(
-            memory.gathered, 0, options.columns, piece.samples, 0, inputs, options.apart, False,
-            quads, layer.words * WORD, 0, 0,
-        )  # fmt: skip
-        background.scale_floats(memory.gathered, 0, options.columns, piece.samples, data.factor, 0, inputs)
+        nothing_ahead = np.int64(len(data.order))
+        gather_as_they_are(layer, options, data, memory, 0, piece.start, piece.samples, nothing_ahead)
+        list_quads(layer, options, data, memory, piece, False, quads)
     for b in range(piece.squares):
         # what is right of the diagonal, or in the rows of the first mini-batch, nobody asks for
         begin, end = max(b * block, options.batch_size), min((b + 1) * block, piece.rows)
