@@ -118,7 +118,7 @@ class Network:
         if not (self.std > 0).all():
             raise ValueError("std must be > 0 for every feature; use 1 for a constant feature")
         with np.errstate(over="ignore", divide="ignore"):
-            if not np.isfinite(1 / self.std.astype(self.dtype)).all():
+            if not np.isfinite(np.reciprocal(self.std.astype(self.dtype))).all():  # 1 / would be float64 in NumPy 1
                 raise ValueError(f"std is too small for {self.dtype.name} (got {self.std.min()})")
         self.skip_background = False
         """Whether zeros in the inputs are skipped; training sets it by the share of zeros it finds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -12,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -226,14 +226,30 @@ def test_doubtful_settings_are_told(data: Path, tmp_path: Path) -> None:
 # Trainings that do not end well
 
 
-def test_an_interruption_that_python_dropped_is_raised_again() -> None:
+class Destroyed:
+    """What raises an exception, which Python drops, when it is destroyed."""
+
+    def __init__(self, raises: Callable[[], object]) -> None:
+        self.raises = raises
+
+    def __del__(self) -> None:
+        self.raises()
+
+
+def test_an_interruption_that_python_dropped_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))
+    before = sys.unraisablehook
     with Interrupts() as interrupts:
         interrupts.check()
-        with contextlib.suppress(KeyboardInterrupt):  # as in a destructor
-            signal.raise_signal(signal.SIGTERM)
+        Destroyed(lambda: 1 // 0)
+        Destroyed(lambda: signal.raise_signal(signal.SIGINT))
+        Destroyed(lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
+    assert told == [ZeroDivisionError]  # not of what is raised again
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert sys.unraisablehook is before
 
 
 def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_every_call_to_the_system_may_fail(tmp_path: Path, monkeypatch: pytest.M
                 assert list(tmp_path.iterdir()) == [path]
             else:
                 break
-    assert failing > 6
+    assert failing > 5  # Python 3.10 makes one call less
     assert same_bits(Network.load(path), new)
 
 

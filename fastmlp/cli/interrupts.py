@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -12,7 +13,8 @@ class Interrupts:
     """Turns SIGTERM (a batch system's "time is up") into Ctrl-C, and sees to it that neither gets lost.
 
     Python drops an exception that a signal raises inside a callback or a destructor, which happens while
-    Numba is imported and compiles. So the signal is remembered as well, and `check` raises it again.
+    Numba is imported and compiles. So the signal is remembered as well, and `check` raises it again; the traceback that
+    Python prints of what it drops would only alarm.
     """
 
     def __init__(self) -> None:
@@ -30,15 +32,23 @@ class Interrupts:
             except ValueError:  # not in the main thread: signals are the caller's business
                 return self
             self._previous[number] = previous
+        if self._previous:
+            self._tell, sys.unraisablehook = sys.unraisablehook, self._tell_of_others
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
+        if self._previous:
+            sys.unraisablehook = self._tell
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as Python calls it
         self._came = True
         raise KeyboardInterrupt
+
+    def _tell_of_others(self, dropped: sys.UnraisableHookArgs) -> None:
+        if not (self._came and dropped.exc_type is KeyboardInterrupt):
+            self._tell(dropped)
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if a signal came.
