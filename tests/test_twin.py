@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fastmlp import engine
 from fastmlp.baseline import Baseline, train_baseline
@@ -30,14 +31,19 @@ DTYPES = ("float32", "float64")
 ONLY_OURS = ("threads", "validation", "validations_per_epoch", "progress")
 
 
+def train_twin(twin: Baseline, samples: Samples, **options: Any) -> NDArray[np.float64]:
+    """Train a twin with options of ``train``; returns the losses of its batches."""
+    options = {name: value for name, value in options.items() if name not in ONLY_OURS}
+    batch_size = min(options.get("batch_size", 32), len(samples.X))  # a batch is at most all
+    return np.array(train_baseline(twin, samples.X, samples.y, **(options | {"batch_size": batch_size})))
+
+
 def assert_same_as_twin(network: Network, samples: Samples, **options: Any) -> History:
     """Train the network and its twin, and compare losses, parameters and evaluations."""
     options = {"epochs": 3, "learning_rate": 0.05, "seed": 1, "threads": 1} | options
     twin = Baseline.of(network)
-    batch_size = min(options.get("batch_size", 32), len(samples.X))  # a batch is at most all
     history = train(network, samples.X, samples.y, **options)
-    for_twin = {name: value for name, value in options.items() if name not in ONLY_OURS}
-    losses = np.array(train_baseline(twin, samples.X, samples.y, **(for_twin | {"batch_size": batch_size})))
+    losses = train_twin(twin, samples, **options)
     tolerance = TOLERANCE[network.dtype.name]
     assert difference(history.batch_loss, losses) <= tolerance
     # a weight is a sum of steps that may cancel, so in float32 it is not as exact as the loss
@@ -400,9 +406,32 @@ def trainings(draw: st.DrawFn) -> tuple[Network, Samples, dict[str, Any]]:
     return network, samples, options
 
 
+def assume_stable(network: Network, samples: Samples, **options: Any) -> None:
+    """Reject a training in which rounding errors grow beyond what the comparison with the twin tolerates.
+
+    Deep networks of few units without a curved activation may be about to diverge: there also the twin is another one
+    with another order of summation. How much errors grow is seen by a twin in float32 and one in float64. That is one
+    example of them, so it has to be ten times smaller than what is tolerated: so it was in 300 of 300 random trainings.
+    """
+    twins, losses = [], []
+    for dtype in DTYPES:
+        twin = Baseline.of(network)
+        twin.weights, twin.biases = ([each.astype(dtype) for each in arrays] for arrays in (twin.weights, twin.biases))
+        twin.mean, twin.std = network.mean.astype(dtype), network.std.astype(dtype)
+        with np.errstate(all="ignore"):
+            losses.append(train_twin(twin, samples, **options))
+        twins.append(twin.weights + twin.biases)
+    hypothesis.assume(bool(np.isfinite(losses).all()))
+    tolerance = TOLERANCE[network.dtype.name] * np.finfo(np.float32).eps / np.finfo(network.dtype).eps
+    hypothesis.assume(difference(*losses) < tolerance / 10)
+    looser = tolerance * (10 if network.dtype == np.float32 else 1)
+    hypothesis.assume(max(map(difference, *twins)) < looser / 10)
+
+
 @hypothesis.given(trainings())
 def test_any_network_any_data_any_options(training: tuple[Network, Samples, dict[str, Any]]) -> None:
     network, samples, options = training
+    assume_stable(network, samples, **options)
     assert_same_as_twin(network, samples, **options)
 
 
@@ -413,4 +442,5 @@ def test_any_network_any_data_any_options_many_times(
     training: tuple[Network, Samples, dict[str, Any]],
 ) -> None:
     network, samples, options = training
+    assume_stable(network, samples, **options)
     assert_same_as_twin(network, samples, **options)
