@@ -226,7 +226,7 @@ def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
     return tuple(feature for feature in _TELLING_FEATURES if feature in flags)
 
 
-@functools.cache  # a file of a few pages, and it stays as it is
+@functools.cache  # to read and split it takes a quarter of a millisecond, and each training asks twice
 def _cpuinfo(proc: Path) -> dict[str, str]:
     """Return the first processor's entries of /proc/cpuinfo."""
     try:

@@ -46,7 +46,6 @@ from fastmlp.system import usable_cpus
 
 random = np.random.default_rng(0)
 X, y = random.integers(0, 256, (300, 100), np.uint8), random.integers(0, 10, 300)
-network = Network((100, 200, 40, 10), mean=127.0, std=70.0, activation="tanh")
 
 def learn(**options):
     network = Network((100, 200, 40, 10), mean=127.0, std=70.0, activation="tanh")

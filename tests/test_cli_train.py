@@ -242,12 +242,13 @@ def test_an_interruption_that_python_dropped_is_raised_again(monkeypatch: pytest
     before = sys.unraisablehook
     with Interrupts() as interrupts:
         interrupts.check()
-        Destroyed(lambda: 1 // 0)
+        Destroyed(lambda: signal.default_int_handler(signal.SIGINT, None))  # no signal came
         Destroyed(lambda: signal.raise_signal(signal.SIGINT))
         Destroyed(lambda: signal.raise_signal(signal.SIGTERM))
+        Destroyed(lambda: 1 // 0)
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
-    assert told == [ZeroDivisionError]  # not of what is raised again
+    assert told == [KeyboardInterrupt, ZeroDivisionError]  # not of what is raised again
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert sys.unraisablehook is before
 

@@ -38,16 +38,21 @@ def train_twin(twin: Baseline, samples: Samples, **options: Any) -> NDArray[np.f
     return np.array(train_baseline(twin, samples.X, samples.y, **(options | {"batch_size": batch_size})))
 
 
+def tolerances(network: Network) -> tuple[float, float]:
+    """How far losses and parameters may be from those of a twin."""
+    tolerance = TOLERANCE[network.dtype.name]
+    # a weight is a sum of steps that may cancel, so in float32 it is not as exact as the loss
+    return tolerance, tolerance * (10 if network.dtype == np.float32 else 1)
+
+
 def assert_same_as_twin(network: Network, samples: Samples, **options: Any) -> History:
     """Train the network and its twin, and compare losses, parameters and evaluations."""
     options = {"epochs": 3, "learning_rate": 0.05, "seed": 1, "threads": 1} | options
     twin = Baseline.of(network)
     history = train(network, samples.X, samples.y, **options)
     losses = train_twin(twin, samples, **options)
-    tolerance = TOLERANCE[network.dtype.name]
+    tolerance, looser = tolerances(network)
     assert difference(history.batch_loss, losses) <= tolerance
-    # a weight is a sum of steps that may cancel, so in float32 it is not as exact as the loss
-    looser = tolerance * (10 if network.dtype == np.float32 else 1)
     for ours, reference in zip(network.weights + network.biases, twin.weights + twin.biases, strict=True):
         assert difference(ours, reference) <= looser
     loss, accuracy = network.evaluate(samples.X, samples.y)
@@ -422,10 +427,10 @@ def assume_stable(network: Network, samples: Samples, **options: Any) -> None:
             losses.append(train_twin(twin, samples, **options))
         twins.append(twin.weights + twin.biases)
     hypothesis.assume(bool(np.isfinite(losses).all()))
-    tolerance = TOLERANCE[network.dtype.name] * np.finfo(np.float32).eps / np.finfo(network.dtype).eps
-    hypothesis.assume(difference(*losses) < tolerance / 10)
-    looser = tolerance * (10 if network.dtype == np.float32 else 1)
-    hypothesis.assume(max(map(difference, *twins)) < looser / 10)
+    tolerance, looser = tolerances(network)
+    in_float32 = np.finfo(np.float32).eps / np.finfo(network.dtype).eps
+    hypothesis.assume(difference(*losses) < tolerance * in_float32 / 10)
+    hypothesis.assume(max(map(difference, *twins)) < looser * in_float32 / 10)
 
 
 @hypothesis.given(trainings())

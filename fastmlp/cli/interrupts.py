@@ -47,6 +47,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def _tell_of_others(self, dropped: sys.UnraisableHookArgs) -> None:
+        """Tell of an exception that Python has dropped, unless `check` raises it again."""
         if not (self._came and dropped.exc_type is KeyboardInterrupt):
             self._tell(dropped)
 

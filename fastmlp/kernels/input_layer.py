@@ -88,8 +88,8 @@ def gather_samples(layers, options, data, memory, number, start, samples, ahead)
     As they are, or only which of their inputs are not zero.
     """
     layer = layers[0]
-    block = VECTORS * lanes_of(memory.own)
     if SINGLY:
+        block = VECTORS * lanes_of(memory.own)
         for half in range(layer.first_half, layer.last_half):
             first, last = words_of_half(layer, half, block)
             singles.mark(
@@ -102,7 +102,7 @@ def gather_samples(layers, options, data, memory, number, start, samples, ahead)
 
 @phase
 def gather_as_they_are(layer, options, data, memory, number, start, samples, ahead):
-    """``gather_samples``, as they are."""
+    """What ``gather_samples`` does where walks are over quads: gather the samples as they are, see ``background``."""
     block = VECTORS * lanes_of(memory.own)
     for half in range(layer.first_half, layer.last_half):
         first, last = inputs_of_half(layer, half, block)
@@ -115,9 +115,9 @@ def gather_as_they_are(layer, options, data, memory, number, start, samples, ahe
 @phase
 def list_walks(layer, options, data, memory, piece, training):
     """List the walks over the inputs that are not zero in what is gathered."""
-    block = VECTORS * lanes_of(memory.own)
     listed = walks_of(memory, options, piece)
     if SINGLY:
+        block = VECTORS * lanes_of(memory.own)
         for half in range(layer.first_half, layer.last_half):
             first, last = words_of_half(layer, half, block)
             singles.transpose(memory.nonzero, options.capacity, piece.samples, first, last, memory.marks, listed)
@@ -128,7 +128,10 @@ def list_walks(layer, options, data, memory, piece, training):
 
 @phase
 def list_quads(layer, options, data, memory, piece, pairs, quads):
-    """List the walks over quads of inputs, see ``walks.list_inputs``, in samples gathered as they are; scale these."""
+    """List the walks over quads of inputs in samples that are gathered as they are; scale these, if they are floats.
+
+    ``pairs`` and ``quads`` as in ``walks.list_inputs``.
+    """
     block = VECTORS * lanes_of(memory.own)
     count, empty = 0, 0
     start = where_gathered(layer, options, piece.number)
